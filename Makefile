@@ -1,0 +1,28 @@
+# One word a task. `make quickstart` and `make test` each do all the set-up they need.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: install quickstart test lint bench soak
+
+install: .venv/ready
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pumice.bases.wheel
+	touch .venv/ready
+
+quickstart: install
+	$(BIN)/pumice quickstart
+
+test: install
+	$(BIN)/pytest
+
+lint: install
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/pytest tests/house
+
+bench: install
+	$(BIN)/python -m benchmarks
+
+soak: install
+	$(BIN)/python -m benchmarks.soak

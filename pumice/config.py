@@ -1,0 +1,58 @@
+"""Where things live and which port: read from the environment once. Knows no other room."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Home:
+    """The one folder that holds everything Pumice keeps; two homes never touch each other."""
+
+    root: Path
+
+    @property
+    def bases(self) -> Path:
+        """One folder a cached base."""
+        return self.root / "bases"
+
+    @property
+    def models(self) -> Path:
+        """`models/<name>/<version>/`: the registered artifacts."""
+        return self.root / "models"
+
+    @property
+    def jobs(self) -> Path:
+        """`jobs/<id>/`: recipe, events, log and checkpoints of a job."""
+        return self.root / "jobs"
+
+    @property
+    def cache(self) -> Path:
+        """What can be deleted at any time and is made again: converted weights."""
+        return self.root / "cache"
+
+    @property
+    def database(self) -> str:
+        """SQLAlchemy URL of the records."""
+        return f"sqlite:///{self.root / 'pumice.db'}"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the environment says, read once at the edge (`cli`, `jobs.worker`)."""
+
+    home: Home
+    """`PUMICE_HOME`, by default `~/.pumice`."""
+    host: str = "127.0.0.1"
+    """`PUMICE_HOST`: the address `pumice serve` binds to."""
+    port: int = 8080
+    """`PUMICE_PORT`: the port `pumice serve` listens on."""
+
+
+def read_environment() -> Settings:
+    """The settings of this process; creates the home folder."""
+    root = Path(os.environ.get("PUMICE_HOME") or Path.home() / ".pumice").expanduser().resolve()
+    root.mkdir(parents=True, exist_ok=True)
+    return Settings(Home(root), os.environ.get("PUMICE_HOST", "127.0.0.1"), int(os.environ.get("PUMICE_PORT", "8080")))

