@@ -6,7 +6,7 @@ It runs as a child process on loopback, so that its crash never takes the caller
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -82,7 +82,7 @@ class Engine(Protocol):
 
     capabilities: Capabilities
 
-    def generate(self, request: Generate) -> AsyncIterator[Delta]: ...
+    def generate(self, request: Generate) -> AsyncGenerator[Delta, None]: ...
 
     async def score(self, ids: Sequence[int], adapter: str | None = None) -> list[float]:
         """Log-probability of each id given those before it, in nats; one less than `ids`, as the first has none."""

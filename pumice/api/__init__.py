@@ -1,0 +1,1 @@
+"""The HTTP side of Pumice: what other programs talk to. Knows no torch and no terminal."""

@@ -1,0 +1,85 @@
+"""What the server counts, in Prometheus' text form, with OpenTelemetry's names for generation. Knows no route."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+
+
+class Meter:
+    """One request's tokens as they come."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+        self.generated = 0
+        self.first_after: float | None = None
+        """Seconds from the request to its first token."""
+
+    def tokens(self, count: int) -> None:
+        if self.first_after is None and count:
+            self.first_after = self.seconds()
+        self.generated += count
+
+    def seconds(self) -> float:
+        """Since the request began."""
+        return time.monotonic() - self._start
+
+
+class Metrics:
+    """The counters of one server; its own registry, so that two servers in one process do not mix."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "pumice_requests", "Requests answered.", ["route", "method", "status"], registry=self._registry
+        )
+        self._running = Gauge(
+            "pumice_generations_running", "Generations under way.", ["model"], registry=self._registry
+        )
+        self._duration = Histogram(
+            "gen_ai_server_request_duration_seconds",
+            "From a generation's request to the end of its answer.",
+            ["operation", "model"],
+            buckets=SECONDS,
+            registry=self._registry,
+        )
+        self._first = Histogram(
+            "gen_ai_server_time_to_first_token_seconds",
+            "From a generation's request to its first token.",
+            ["operation", "model"],
+            buckets=SECONDS,
+            registry=self._registry,
+        )
+        self._tokens = Counter(
+            "gen_ai_client_token_usage",
+            "Tokens, by model and type (input, output).",
+            ["model", "type"],
+            registry=self._registry,
+        )
+
+    def answered(self, route: str, method: str, status: int) -> None:
+        """Count one request."""
+        self._requests.labels(route, method, str(status)).inc()
+
+    @contextmanager
+    def generation(self, operation: str, model: str, prompt_tokens: int, meter: Meter) -> Iterator[None]:
+        """Measure one generation, whether it ends, fails or is cancelled. `operation`: `chat` or `text_completion`."""
+        self._running.labels(model).inc()
+        try:
+            yield
+        finally:
+            self._running.labels(model).dec()
+            self._duration.labels(operation, model).observe(meter.seconds())
+            if meter.first_after is not None:
+                self._first.labels(operation, model).observe(meter.first_after)
+            self._tokens.labels(model, "input").inc(prompt_tokens)
+            self._tokens.labels(model, "output").inc(meter.generated)
+
+    def text(self) -> bytes:
+        """Everything in Prometheus' exposition format."""
+        return generate_latest(self._registry)

@@ -1,0 +1,315 @@
+"""The shapes that cross the wire, both ways, as OpenAI's client reads and writes them. Knows no behaviour.
+
+A request field that is not served is refused by name; one that nobody knows, with the nearest known one.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from pumice.api.openai.refusals import near
+
+
+class Wire(BaseModel):
+    """A request object. Types are taken at their word: `"5"` is no number."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, value: Any) -> Any:
+        known = [field.alias or name for name, field in cls.model_fields.items()]
+        unknown = next((name for name in value if name not in known), None) if isinstance(value, dict) else None
+        if unknown is not None:
+            raise PydanticCustomError("unknown", "unknown", {"name": unknown, "near": near(unknown, known)})
+        return value
+
+
+def _absent(why: str, *harmless: Any) -> BeforeValidator:
+    """A field that may be there only empty, or with a value that asks for nothing."""
+
+    def check(value: Any) -> None:
+        if value not in (None, [], {}, *harmless):
+            raise PydanticCustomError("unsupported", "{why}", {"why": why})
+
+    return BeforeValidator(check, json_schema_input_type=Any)
+
+
+def _as_text(value: Any) -> Any:
+    """Message content is text, or a list of text parts."""
+    if not isinstance(value, list):
+        return value
+    for part in value:
+        if not isinstance(part, dict) or part.get("type") != "text" or not isinstance(part.get("text"), str):
+            kind = part.get("type") if isinstance(part, dict) else part
+            raise ValueError(f"a part must be {{'type': 'text', 'text': …}}; this model reads no {kind!r} parts")
+    return "".join(part["text"] for part in value)
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _as_prompts(value: Any) -> Any:
+    """One prompt or several, each a string or token ids, as a list of prompts."""
+    one = isinstance(value, str) or (isinstance(value, list) and bool(value) and isinstance(value[0], int))
+    prompts = [value] if one else value
+    if not isinstance(prompts, list) or not all(_is_prompt(prompt) for prompt in prompts) or not prompts:
+        raise ValueError("a prompt is a string, a list of strings, a list of token ids, or a list of such lists")
+    return prompts
+
+
+def _is_prompt(value: Any) -> bool:
+    return isinstance(value, str) or (
+        isinstance(value, list) and bool(value) and all(type(token) is int and token >= 0 for token in value)
+    )
+
+
+_TOOLS = _absent("tool calling is not served yet; put what the model must know into the messages.", "none", "auto")
+_TEXT_ONLY = _absent("only text goes in and out.", ["text"])
+
+Text = Annotated[str, BeforeValidator(_as_text, json_schema_input_type=str | list[dict[str, str]])]
+Stop = Annotated[
+    list[Annotated[str, Field(min_length=1)]],
+    BeforeValidator(_as_list, json_schema_input_type=str | list[str]),
+    Field(max_length=4),
+]
+Prompts = Annotated[
+    list[str | list[int]],
+    BeforeValidator(_as_prompts, json_schema_input_type=str | list[str] | list[int] | list[list[int]]),
+]
+NoTools = Annotated[None, _TOOLS]
+
+
+class StreamOptions(Wire):
+    include_usage: bool | None = None
+    """End the stream with a chunk that counts the tokens."""
+    include_obfuscation: bool | None = None
+    """Accepted; nothing is padded."""
+
+
+class Harmless(Wire):
+    """What clients send for OpenAI's own book-keeping. Accepted; nothing here depends on it."""
+
+    user: str | None = None
+    metadata: dict[str, Any] | None = None
+    store: bool | None = None
+    service_tier: str | None = None
+    parallel_tool_calls: bool | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    prompt_cache_retention: str | None = None
+    prompt_cache_options: dict[str, Any] | None = None
+    prediction: dict[str, Any] | None = None
+
+
+class Sampled(Harmless):
+    """What both ways to generate have in common."""
+
+    model: str = Field(min_length=1)
+    """A registered name, `name@version`, or the id of a base."""
+    n: int | None = Field(None, ge=1, le=128)
+    """Answers for each prompt; with a seed, answer i is drawn with seed + i."""
+    max_tokens: int | None = Field(None, ge=1)
+    temperature: float | None = Field(None, ge=0, le=2)
+    """0 is greedy; 1 where nothing is said."""
+    top_p: float | None = Field(None, ge=0, le=1)
+    seed: int | None = None
+    frequency_penalty: float | None = Field(None, ge=-2, le=2)
+    presence_penalty: float | None = Field(None, ge=-2, le=2)
+    stop: Stop | None = None
+    """Up to four strings that end the answer and are not part of it."""
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    logit_bias: Annotated[None, _absent("tokens cannot be favoured one by one.")] = None
+
+    @model_validator(mode="after")
+    def _options_need_a_stream(self) -> Self:
+        if self.stream_options is not None and not self.stream:
+            raise ValueError("'stream_options' is only for `stream: true`")
+        return self
+
+
+class Message(Wire):
+    role: Literal["system", "developer", "user", "assistant"]
+    """`developer` is OpenAI's newer word for `system`."""
+    content: Text
+    name: str | None = None
+    """Accepted; templates show no names."""
+    refusal: Annotated[None, _absent("refusals are not part of the prompt.")] = None
+    annotations: Annotated[None, _absent("annotations are not part of the prompt.")] = None
+    audio: Annotated[None, _TEXT_ONLY] = None
+    tool_calls: NoTools = None
+    tool_call_id: NoTools = None
+    function_call: NoTools = None
+
+
+class NamedSchema(Wire):
+    name: str
+    schema_: dict[str, Any] = Field(alias="schema")
+    """JSON Schema that the answer must follow."""
+    description: str | None = None
+    strict: bool | None = None
+    """Accepted; the answer always follows the schema."""
+
+
+class ResponseFormat(Wire):
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: NamedSchema | None = None
+
+    @model_validator(mode="after")
+    def _schema_and_type_agree(self) -> Self:
+        if (self.type == "json_schema") != (self.json_schema is not None):
+            raise ValueError("type 'json_schema' and the field 'json_schema' go together")
+        return self
+
+
+class ChatRequest(Sampled):
+    """`POST /v1/chat/completions`."""
+
+    messages: list[Message] = Field(min_length=1)
+    max_completion_tokens: int | None = Field(None, ge=1)
+    """OpenAI's newer word for `max_tokens`."""
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(None, ge=0, le=20)
+    response_format: ResponseFormat | None = None
+    tools: NoTools = None
+    tool_choice: NoTools = None
+    functions: NoTools = None
+    function_call: NoTools = None
+    modalities: Annotated[None, _TEXT_ONLY] = None
+    audio: Annotated[None, _TEXT_ONLY] = None
+    moderation: Annotated[None, _absent("nothing is moderated here.")] = None
+    reasoning_effort: Annotated[None, _absent("the model answers without a reasoning step.", "none")] = None
+    verbosity: Annotated[None, _absent("ask for it in the messages.", "medium")] = None
+    web_search_options: Annotated[None, _absent("the model has no access to the web.")] = None
+
+    @model_validator(mode="after")
+    def _words_agree(self) -> Self:
+        if self.top_logprobs and not self.logprobs:
+            raise ValueError("'top_logprobs' is only for `logprobs: true`")
+        if self.max_tokens is not None and self.max_completion_tokens is not None:
+            raise ValueError("'max_tokens' and 'max_completion_tokens' are the same; send one")
+        return self
+
+
+class CompletionRequest(Sampled):
+    """`POST /v1/completions`."""
+
+    prompt: Prompts
+    """A string, token ids, or a list of either; every prompt gets `n` choices, in order."""
+    echo: bool | None = None
+    logprobs: int | None = Field(None, ge=0, le=5)
+    suffix: Annotated[None, _absent("these models only go on at the end of a text.", "")] = None
+    best_of: Annotated[None, _absent("every answer that is made is returned; use 'n'.", 1)] = None
+
+    @model_validator(mode="after")
+    def _echo_has_no_logprobs(self) -> Self:
+        if self.echo and self.logprobs is not None:
+            raise ValueError("'echo' with 'logprobs' is not supported: the engine gives no probabilities of a prompt")
+        return self
+
+
+class Usage(BaseModel):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class TopLogprob(BaseModel):
+    token: str
+    logprob: float
+    bytes: list[int] | None
+
+
+class TokenLogprob(TopLogprob):
+    top_logprobs: list[TopLogprob]
+
+
+class ChatLogprobs(BaseModel):
+    content: list[TokenLogprob]
+    refusal: None = None
+
+
+class ChatMessage(BaseModel):
+    role: Literal["assistant"] = "assistant"
+    content: str
+    refusal: None = None
+
+
+class ChatChoice(BaseModel):
+    index: int
+    message: ChatMessage
+    logprobs: ChatLogprobs | None
+    finish_reason: Literal["stop", "length"]
+
+
+class ChatCompletion(BaseModel):
+    id: str
+    object: Literal["chat.completion"] = "chat.completion"
+    created: int
+    model: str
+    choices: list[ChatChoice]
+    usage: Usage
+
+
+class ChatDelta(BaseModel):
+    role: Literal["assistant"] | None = None
+    content: str | None = None
+
+
+class ChatChunkChoice(BaseModel):
+    index: int
+    delta: ChatDelta
+    logprobs: ChatLogprobs | None
+    finish_reason: Literal["stop", "length"] | None
+
+
+class ChatChunk(BaseModel):
+    id: str
+    object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
+    created: int
+    model: str
+    choices: list[ChatChunkChoice]
+    usage: Usage | None = None
+
+
+class CompletionLogprobs(BaseModel):
+    tokens: list[str]
+    token_logprobs: list[float]
+    top_logprobs: list[dict[str, float]]
+    text_offset: list[int]
+    """Where each token starts, in characters of the choice's text."""
+
+
+class CompletionChoice(BaseModel):
+    index: int
+    text: str
+    logprobs: CompletionLogprobs | None
+    finish_reason: Literal["stop", "length"] | None
+    """None in all chunks of a stream but the last."""
+
+
+class Completion(BaseModel):
+    id: str
+    object: Literal["text_completion"] = "text_completion"
+    created: int
+    model: str
+    choices: list[CompletionChoice]
+    usage: Usage | None = None
+
+
+class ModelCard(BaseModel):
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    """Unix seconds; 0 for a base, whose age nobody recorded."""
+    owned_by: Literal["pumice"] = "pumice"
+
+
+class ModelList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[ModelCard]

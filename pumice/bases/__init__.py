@@ -1,0 +1,1 @@
+"""Base models: found and cached once as plain files. Knows no torch and nothing of training."""

@@ -1,0 +1,272 @@
+"""A file is judged before anything is paid for: `check` tells all there is to tell, `load` takes a file or refuses it.
+
+Both read rows through `formats.examples`, and both treat long rows through `window`. Knows no models beyond a renderer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pumice.data import formats
+from pumice.data.render import Renderer
+from pumice.data.render.renderer import UNTRAINED
+from pumice.data.repeats import Hashes, Repeats
+from pumice.data.rows import FIRST, Log
+from pumice.data.sensitive import Search, Sensitive
+from pumice.data.window import Bound, TooLong, Window, trained
+from pumice.errors import Finding
+from pumice.records import Dataset, Example, Kind, Tokens
+from pumice.store.files import sha256_file
+
+EXACT = 20_000
+"""Up to so many rows, every row is tokenised; above, evenly spaced ones, at least half as many."""
+
+_LINES = 20
+_SAMPLE_TOKENS = 200
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar of the histogram: rows of more than `over` and at most `upto` tokens."""
+
+    over: int
+    upto: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """How long the rows are, in tokens."""
+
+    limit: int
+    """The most that a row may have."""
+    window: int
+    """Tokens that the base sees at once."""
+    exact: bool
+    """True: every row was tokenised. False: `measured` rows were, and totals and histogram are estimates from them."""
+    measured: int
+    longest: int
+    total: int
+    """Tokens that will be read, after `too_long` was applied."""
+    trained: int
+    """Those of them that the loss counts."""
+    histogram: tuple[Bar, ...]
+    too_long: int
+    """Rows above `limit`; exact in any case."""
+    too_long_lines: tuple[int, ...]
+    untrained: int
+    """Rows of which nothing would be trained."""
+    note: str
+    """What is done to the rows above `limit`."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """Everything that `pumice check` found out about a file."""
+
+    path: str
+    kind: str | None
+    """None where no kind fits; a kind of a later version is named too."""
+    rows: int
+    """Good rows."""
+    errors: int
+    """How many findings there are in all."""
+    findings: tuple[Finding, ...]
+    """The first of them, in file order (the validation file's last)."""
+    notes: tuple[str, ...]
+    """What was accepted and should be known."""
+    warnings: tuple[str, ...]
+    """What is not wrong but should be looked at; each is spelt out in the fields below."""
+    duplicates: Repeats
+    conflicts: Repeats
+    """The same prompt with another answer."""
+    leaks: Repeats | None
+    """Rows whose prompt is in the validation file too; None without one."""
+    sensitive: tuple[Sensitive, ...]
+    lengths: Lengths | None
+    """None without a renderer."""
+    sample: tuple[tuple[str, bool], ...]
+    """One row as the model reads it: each token's text, and whether it is trained."""
+
+    @property
+    def ok(self) -> bool:
+        """True when the file can be trained on as it is."""
+        return self.errors == 0
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dictionary, for `pumice check --json`."""
+        return {"ok": self.ok, **asdict(self)}
+
+
+def check(
+    path: Path,
+    renderer: Renderer | None,
+    max_length: int | None = None,
+    too_long: TooLong | None = None,
+    validation: Path | None = None,
+) -> Check:
+    """Judge a file, in constant memory. Bad data is reported, never raised.
+
+    Raises InputError where there is nothing to judge: no such file, no rows that could be read, a bad `max_length`.
+    """
+    log = Log(str(path))
+    hashes = structure(path, log)
+    other = Log(str(validation))
+    leaks = hashes.leaks(structure(validation, other)) if validation is not None else None
+    search = Search()
+    measure = _Measure(renderer, len(hashes), max_length, too_long, log) if renderer else None
+    # The good rows once more; what is wrong with the others has been said.
+    for example in formats.examples(path, Log(str(path))):
+        _look(example, search)
+        if measure:
+            measure.add(example)
+    duplicates, conflicts = hashes.duplicates(), hashes.conflicts()
+    return Check(
+        path=str(path),
+        kind=log.kind,
+        rows=len(hashes),
+        errors=log.total + other.total,
+        findings=tuple((log.findings + other.findings)[:FIRST]),
+        notes=tuple(log.notes),
+        warnings=tuple(_warnings(duplicates, conflicts, leaks, search.found())),
+        duplicates=duplicates,
+        conflicts=conflicts,
+        leaks=leaks,
+        sensitive=search.found(),
+        lengths=measure.lengths() if measure else None,
+        sample=measure.sample() if measure else (),
+    )
+
+
+def structure(path: Path, log: Log) -> Hashes:
+    """The part of a check that needs no tokenizer: every row read and held to its kind's rules."""
+    hashes = Hashes()
+    for example in formats.examples(path, log):
+        hashes.add(example)
+    return hashes
+
+
+def load(path: Path) -> Dataset:
+    """All rows of a file, in file order. DataError with the findings if one is bad, InputError if none can be read."""
+    log = Log(str(path))
+    examples = tuple(formats.examples(path, log))
+    log.raise_errors()
+    assert log.kind is not None, "a file without a kind has findings"
+    return Dataset(str(path), Kind(log.kind), sha256_file(path), examples)
+
+
+def _look(example: Example, search: Search) -> None:
+    if example.text is not None:
+        search.look(example.text, example.line)
+    for turn in example.messages:
+        search.look(turn["content"], example.line)
+
+
+class _Measure:
+    """Token lengths of a file's rows, as they come by."""
+
+    def __init__(self, renderer: Renderer, rows: int, max_length: int | None, policy: TooLong | None, log: Log) -> None:
+        self._renderer, self._rows = renderer, rows
+        self._window = Window(renderer, max_length, policy, log)
+        self._step = -(-rows // EXACT) or 1
+        self._bound = Bound(renderer)
+        self._seen = self._measured = self._total = self._trained = self._longest = 0
+        self._counts: dict[int, int] = {}
+        self._sample: Tokens | None = None
+
+    def add(self, example: Example) -> None:
+        """Count one row: by its tokens if it is its turn, or if it may be too long."""
+        in_turn = self._seen % self._step == 0
+        self._seen += 1
+        if not in_turn:
+            bound = self._bound.of(example)
+            if bound is not None and bound <= self._window.limit:
+                return
+        tokens = self._window.render(example)
+        if tokens is None:
+            return
+        taken = self._window.take(example, tokens)
+        self._longest = max(self._longest, len(tokens.ids))
+        if in_turn:
+            self._measured += 1
+            edge = self._edge(len(tokens.ids))
+            self._counts[edge] = self._counts.get(edge, 0) + 1
+            self._total += sum(len(each.ids) for each in taken)
+            self._trained += sum(map(trained, taken))
+            self._keep(tokens)
+
+    def lengths(self) -> Lengths:
+        """What all rows together come to."""
+        window, share = self._window, self._rows / self._measured if self._measured else 1.0
+        edges = sorted(self._counts)
+        return Lengths(
+            limit=window.limit,
+            window=self._renderer.window,
+            exact=self._step == 1,
+            measured=self._measured,
+            longest=self._longest,
+            total=round(self._total * share) if self._step > 1 else self._total,
+            trained=round(self._trained * share) if self._step > 1 else self._trained,
+            histogram=tuple(Bar(self._below(edge), edge, self._counts[edge]) for edge in edges),
+            too_long=len(window.too_long),
+            too_long_lines=tuple(window.too_long[:_LINES]),
+            untrained=len(window.untrained),
+            note=window.note(),
+        )
+
+    def sample(self) -> tuple[tuple[str, bool], ...]:
+        """One row, token by token."""
+        if self._sample is None:
+            return ()
+        texts = self._renderer.tokens(self._sample.ids)
+        return tuple((text, label != UNTRAINED) for text, label in zip(texts, self._sample.labels, strict=True))
+
+    def _keep(self, tokens: Tokens) -> None:
+        """The sample is the first row that is short enough to show, or else the shortest."""
+        if self._sample is None or len(self._sample.ids) > max(_SAMPLE_TOKENS, len(tokens.ids)):
+            self._sample = tokens
+
+    def _edge(self, length: int) -> int:
+        """Upper edge of a length's bar: powers of two, and the limit itself."""
+        edge = max(16, 1 << (length - 1).bit_length())
+        return self._window.limit if length <= self._window.limit < edge else edge
+
+    def _below(self, edge: int) -> int:
+        limit = self._window.limit
+        if edge == limit:
+            return (1 << (limit - 1).bit_length()) // 2
+        under = edge // 2 if edge > 16 else 0
+        return limit if under < limit < edge else under
+
+
+def _warnings(
+    duplicates: Repeats, conflicts: Repeats, leaks: Repeats | None, sensitive: tuple[Sensitive, ...]
+) -> Iterator[str]:
+    if duplicates.count:
+        yield f"{_rows(duplicates)} the same as an earlier one ({_pairs(duplicates, '=')})."
+    if conflicts.count:
+        verb = "asks" if conflicts.count == 1 else "ask"
+        yield (
+            f"{conflicts.count:,} {'row' if conflicts.count == 1 else 'rows'} {verb} what an earlier row asks, "
+            f"with another answer ({_pairs(conflicts, 'against')})."
+        )
+    if leaks and leaks.count:
+        yield (
+            f"{_rows(leaks)} in the validation file too ({_pairs(leaks, 'in it')}): "
+            "the score on it would be that of rows it was trained on."
+        )
+    for each in sensitive:
+        lines = ", ".join(map(str, each.lines))
+        yield f"{each.what}: {each.count:,} found, first on lines {lines} ({each.shown}). The model may repeat them."
+
+
+def _rows(repeats: Repeats) -> str:
+    return "1 row is" if repeats.count == 1 else f"{repeats.count:,} rows are"
+
+
+def _pairs(repeats: Repeats, word: str) -> str:
+    shown = ", ".join(f"line {line} {word} {other}" for line, other in repeats.pairs)
+    return shown + (", …" if repeats.count > len(repeats.pairs) else "")

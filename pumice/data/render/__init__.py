@@ -1,0 +1,6 @@
+"""Conversations and text to token ids and back: the only caller of a chat template. Knows no models and no engines."""
+
+from pumice.data.render.decode import Decoder
+from pumice.data.render.renderer import Renderer
+
+__all__ = ["Decoder", "Renderer"]

@@ -1,0 +1,154 @@
+"""Conversations and text to token ids and labels: the one place where ids are made, for training and serving alike.
+
+A conversation is cut at the borders of its assistant turns and each piece is tokenised alone. Serving sends the pieces
+up to the last border, training the same pieces with labels, so both see the same ids. Knows no models and no engines.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pumice.bases.describe import read_config, read_template
+from pumice.data.render.decode import Decoder
+from pumice.data.render.template import PLAIN, compile_template
+from pumice.data.render.tokenizer import Pieces, read_names, read_stops, read_tokenizer
+from pumice.errors import InputError
+from pumice.records import Example, Tokens, Turn
+
+UNTRAINED = -100
+"""The label of a token that the loss leaves out."""
+
+
+class _UnstableError(InputError):
+    """The template changes what it wrote for earlier turns once later turns are there."""
+
+
+class Renderer:
+    """What turns text into a base's ids and back. Safe to share between threads; `folder` is a base's."""
+
+    def __init__(self, folder: Path) -> None:
+        """Read tokenizer, template and stop tokens. Raises `InputError` for a folder that lacks them."""
+        self._tokenizer = read_tokenizer(folder)
+        self._pieces = Pieces(self._tokenizer)
+        self._special = frozenset(
+            each for each, token in self._tokenizer.get_added_tokens_decoder().items() if token.special
+        )
+        names = read_names(folder)
+        text = read_template(folder) or PLAIN
+        self._render = compile_template(text, names)
+        self.template_sha256 = hashlib.sha256(text.encode()).hexdigest()
+        """Hash of the template in use, which is `template.PLAIN` for a base without one."""
+        self.window: int = read_config(folder)["max_position_embeddings"]
+        """Tokens the base can see at once."""
+        self.stop_ids = read_stops(folder, self._tokenizer, names)
+        """Ids that end an answer; the first is the one that Pumice adds where a template leaves it out."""
+
+    def prompt(self, messages: Sequence[Turn], tools: Sequence[dict[str, Any]] = ()) -> list[int]:
+        """The ids up to where the assistant starts. Raises `InputError` when the template refuses the conversation."""
+        whole = self._render(messages, tools, True)
+        answers = [index for index, message in enumerate(messages) if message["role"] == "assistant"]
+        try:
+            pieces = self._cut(messages[: answers[-1] + 1], tools) if answers else []
+        except _UnstableError:
+            # The template rewrites earlier turns: there are no borders, and `train` refuses all that would share this.
+            pieces = []
+        done = "".join(pieces)
+        if not whole.startswith(done):
+            pieces, done = [], ""
+        return [each for ids in self._encode([*pieces, whole[len(done) :]]) for each in ids]
+
+    def train(self, example: Example) -> Tokens:
+        """All ids of one row; labels on the assistant's turns up to and including the stop token, or on all of a text.
+
+        Raises `InputError` when the template refuses the conversation, or rewrites earlier turns as it goes on.
+        """
+        if example.text is not None:
+            return self._train_text(example.text)
+        ids: list[int] = []
+        labels: list[int] = []
+        pieces = self._encode(self._cut(example.messages, example.tools))
+        for index, piece in enumerate(pieces):
+            trained = self._trained_length(piece) if index % 2 else 0
+            if trained is None:
+                if index == len(pieces) - 1:
+                    piece = [*piece, *self.stop_ids[:1]]
+                trained = len(piece)
+            ids += piece
+            labels += piece[:trained] + [UNTRAINED] * (len(piece) - trained)
+        return Tokens(tuple(ids), tuple(labels))
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of plain text, with what the tokenizer puts in front (a bos token) and nothing behind."""
+        ids, _ = self._encode_text(text)
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids, special tokens left out."""
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
+
+    def tokens(self, ids: Sequence[int]) -> list[str]:
+        """Each id as it reads by itself, special tokens too; a part of a character shows as U+FFFD."""
+        # Behind another token, because some decoders strip a space from whatever stands first.
+        front = self._tokenizer.encode("a", add_special_tokens=False).ids
+        known = len(self._tokenizer.decode(front))
+        return [self._tokenizer.decode([*front, each], skip_special_tokens=False)[known:] for each in ids]
+
+    def stream(self) -> Decoder:
+        """A decoder for one answer."""
+        return Decoder(self._tokenizer, self._special)
+
+    def _train_text(self, text: str) -> Tokens:
+        front, lead = self._encode_text(text)
+        ids = front + list(self.stop_ids[:1])
+        return Tokens(tuple(ids), tuple([UNTRAINED] * lead + ids[lead:]))
+
+    def _encode_text(self, text: str) -> tuple[list[int], int]:
+        """The ids, and how many at the front are the tokenizer's own."""
+        encoding = self._tokenizer.encode(text)
+        # 1 where the tokenizer added the token; a special token that the text itself spells out is 0.
+        own: list[int] = encoding.special_tokens_mask
+        lead = own.index(0) if 0 in own else sum(own)
+        behind = own[::-1].index(0) if 0 in own else 0
+        return encoding.ids[: len(own) - behind], lead
+
+    def _cut(self, messages: Sequence[Turn], tools: Sequence[dict[str, Any]]) -> list[str]:
+        """Text pieces, in turn not the assistant's and the assistant's, up to the end of the last assistant turn."""
+        # The whole first, so that what the template has against it is said of the whole and not of a part.
+        whole = self._render(messages, tools, False)
+        pieces: list[str] = []
+        done = ""
+        for index, message in enumerate(messages):
+            if message["role"] != "assistant":
+                continue
+            asked = self._render(messages[:index], tools, True)
+            answered = whole if index == len(messages) - 1 else self._render(messages[: index + 1], tools, False)
+            if not asked.startswith(done) or not answered.startswith(asked):
+                raise _UnstableError(
+                    f"The base's chat template cannot be trained on turn {index + 1} of this conversation.",
+                    "It writes earlier turns differently once later turns are there, "
+                    "so what would be trained is not what would be served.",
+                    "End the conversation before that turn, or take another base.",
+                )
+            pieces += [asked[len(done) :], answered[len(asked) :]]
+            done = answered
+        return pieces
+
+    def _encode(self, pieces: Sequence[str]) -> list[list[int]]:
+        encoded: list[list[int]] = []
+        last: int | None = None
+        for piece in pieces:
+            ids = self._pieces.encode(piece, last)
+            encoded.append(ids)
+            last = ids[-1] if ids else last
+        return encoded
+
+    def _trained_length(self, piece: Sequence[int]) -> int | None:
+        """How much of an answer is trained: up to the stop token at its end; None when the template put none there."""
+        for at in range(len(piece) - 1, -1, -1):
+            if piece[at] in self.stop_ids:
+                behind = self._tokenizer.decode(piece[at + 1 :], skip_special_tokens=False)
+                return None if behind.strip() else at + 1
+        return None

@@ -1,0 +1,183 @@
+"""Rows become tokens that fit the model's window; what is too long is treated once, the same for check and training.
+
+Knows no files and no models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pumice.data.render import Renderer
+from pumice.data.render.renderer import UNTRAINED
+from pumice.data.rows import Log
+from pumice.errors import InputError
+from pumice.records import Example, Tokens
+
+TooLong = Literal["error", "drop", "truncate", "split"]
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The tokens of all rows, ready to train on."""
+
+    tokens: tuple[Tokens, ...]
+    note: str
+    """What was done to rows that were too long; "" when there were none."""
+
+
+class Window:
+    """Applies one policy to rows that have more than `limit` tokens; what may not be goes to `log`.
+
+    `policy` None is the kind's own: `split` for text, where nothing is lost by it, and `error` for all others.
+    """
+
+    def __init__(self, renderer: Renderer, max_length: int | None, policy: TooLong | None, log: Log) -> None:
+        if max_length is not None and not 1 < max_length <= renderer.window:
+            raise InputError(
+                f"max_length = {max_length}; it must be from 2 to {renderer.window}.",
+                f"The base sees {renderer.window} tokens at once.",
+                "Choose less, or leave it out.",
+            )
+        self.limit = max_length or renderer.window
+        self.too_long: list[int] = []
+        self.untrained: list[int] = []
+        self._renderer, self._policy, self._log = renderer, policy, log
+        self._pieces = 0
+
+    def render(self, example: Example) -> Tokens | None:
+        """The row's tokens at full length; None, and a finding, where the chat template refuses it."""
+        try:
+            return self._renderer.train(example)
+        except InputError as error:
+            self._log.add((example.line, 1), "", f"{error.what} {error.why}".strip(), error.fix)
+            return None
+
+    def take(self, example: Example, tokens: Tokens) -> tuple[Tokens, ...]:
+        """What of the row is trained on: mostly `tokens` itself, nothing where it is dropped or at fault."""
+        taken = self._cut(example, tokens) if len(tokens.ids) > self.limit else (tokens,)
+        if taken and not any(map(trained, taken)):
+            self.untrained.append(example.line)
+            rule = f"Nothing of this row is trained: no answer is left within {self.limit:,} tokens."
+            self._log.add((example.line, 1), "", rule, "Shorten its prompt, or delete the row.")
+            return ()
+        return taken
+
+    def note(self) -> str:
+        """What was done to rows that are too long, as a sentence."""
+        count = len(self.too_long)
+        if not count:
+            return ""
+        rows = "1 row has" if count == 1 else f"{count:,} rows have"
+        done = {
+            "drop": "dropped",
+            "truncate": f"cut to their first {self.limit:,} tokens",
+            "split": f"split into {self._pieces:,} windows",
+        }.get(self._policy or ("split" if self._pieces else "error"), "not accepted")
+        return f"{rows} more than {self.limit:,} tokens and {'was' if count == 1 else 'were'} {done}: {self._lines()}."
+
+    def _lines(self) -> str:
+        more = ", …" if len(self.too_long) > _SHOWN else ""
+        noun = "line" if len(self.too_long) == 1 else "lines"
+        return f"{noun} {', '.join(map(str, self.too_long[:_SHOWN]))}{more}"
+
+    def _cut(self, example: Example, tokens: Tokens) -> tuple[Tokens, ...]:
+        self.too_long.append(example.line)
+        is_text = example.text is not None
+        match self._policy or ("split" if is_text else "error"):
+            case "drop":
+                return ()
+            case "truncate":
+                return (Tokens(tokens.ids[: self.limit], tokens.labels[: self.limit]),)
+            case "split" if is_text:
+                pieces = _split(tokens, self.limit)
+                self._pieces += len(pieces)
+                return pieces
+            case policy:
+                rule = f"The row has {len(tokens.ids):,} tokens; at most {self.limit:,} fit."
+                if policy == "split":
+                    rule += " too_long: split is for text; an answer without its question would teach nothing."
+                fix = f"Shorten it, or choose too_long: {'split, ' if is_text else ''}drop or truncate."
+                self._log.add((example.line, 1), "", rule, fix)
+                return ()
+
+
+def fit(
+    examples: Sequence[Example],
+    renderer: Renderer,
+    max_length: int | None = None,
+    too_long: TooLong | None = None,
+    path: str = "the data",
+) -> Fitted:
+    """Render all rows and treat those of more than `max_length` tokens (by default the window).
+
+    Raises DataError naming the rows that may not be trained on, and InputError if no row is left.
+    """
+    log = Log(path)
+    window = Window(renderer, max_length, too_long, log)
+    taken: list[Tokens] = []
+    for example in examples:
+        tokens = window.render(example)
+        if tokens is not None:
+            taken.extend(window.take(example, tokens))
+    log.raise_errors()
+    if examples and not taken:
+        fix = "Choose a larger max_length, or another too_long."
+        raise InputError(f"No row of {path} is left.", window.note(), fix)
+    return Fitted(tuple(taken), window.note())
+
+
+def trained(tokens: Tokens) -> int:
+    """How many tokens the loss counts. The first of a row is never predicted, whatever its label."""
+    return len(tokens.labels) - 1 - tokens.labels[1:].count(UNTRAINED)
+
+
+def _split(tokens: Tokens, limit: int) -> tuple[Tokens, ...]:
+    """Consecutive windows of about equal length, so that no last window is left with a token or two."""
+    count = -(-len(tokens.ids) // limit)
+    size = -(-len(tokens.ids) // count)
+    starts = range(0, len(tokens.ids), size)
+    return tuple(Tokens(tokens.ids[at : at + size], tokens.labels[at : at + size]) for at in starts)
+
+
+class Bound:
+    """The most tokens that a row can have, from its length alone: what is below the window need not be tokenised."""
+
+    _EXPANDING = ("\ufdfa", "\U0001d160", "\u0344", "\u33a2", "\ufb03", "\uff21")
+    """Characters that Unicode normalisation makes longer, each in the worst case of its form."""
+
+    def __init__(self, renderer: Renderer) -> None:
+        self._renderer = renderer
+        self._frames: dict[tuple[str, ...], int | None] = {}
+        self._text_frame = len(renderer.train(Example(1, text="x")).ids) + 1
+        grows = any(len(renderer.encode(each * 8)) > 8 * len(each.encode()) + 2 for each in self._EXPANDING)
+        # A token covers at least one byte, unless the tokenizer normalises: then a character grows at most elevenfold.
+        self._factor = 11 if grows else 1
+
+    def of(self, example: Example) -> int | None:
+        """At most so many tokens; None where only rendering can tell."""
+        if example.text is not None:
+            return self._text_frame + self._size(example.text)
+        if example.tools or any("tool_calls" in turn for turn in example.messages):
+            return None
+        frame = self._frame(tuple(turn["role"] for turn in example.messages))
+        return None if frame is None else frame + sum(self._size(turn["content"]) for turn in example.messages)
+
+    def _size(self, text: str) -> int:
+        return len(text) if text.isascii() else self._factor * len(text.encode())
+
+    def _frame(self, roles: tuple[str, ...]) -> int | None:
+        """Tokens of everything but the contents, and one for each turn that a tokenizer may put in front of it.
+
+        None where the chat template refuses such a conversation.
+        """
+        if roles not in self._frames:
+            row = Example(1, tuple({"role": role, "content": "x"} for role in roles))  # type: ignore[typeddict-item]
+            try:
+                self._frames[roles] = len(self._renderer.train(row).ids) + len(roles)
+            except InputError:
+                self._frames[roles] = None
+        return self._frames[roles]

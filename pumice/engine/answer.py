@@ -1,0 +1,153 @@
+"""Ids to text: streamed pieces that never show half a character or half a stop string, and whole answers.
+
+This module knows engines by their contract alone, and no chat template.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from pumice.data.render import Renderer
+from pumice.engine.contract import Delta, Engine, Generate, Sampling, TokenLogprob
+from pumice.errors import InputError
+
+Finish = Literal["stop", "length"]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """The next text of an answer with the tokens that it came from. `finish` is set on the last piece only."""
+
+    text: str
+    ids: tuple[int, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
+    finish: Finish | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A whole answer. A stop token or stop string ends it and is not part of it."""
+
+    text: str
+    ids: tuple[int, ...]
+    finish: Finish
+    prompt_tokens: int
+    completion_tokens: int
+    logprobs: tuple[TokenLogprob, ...]
+
+
+async def answer(
+    engine: Engine,
+    renderer: Renderer,
+    ids: Sequence[int],
+    sampling: Sampling,
+    adapter: str | None = None,
+    stop: Sequence[str] = (),
+    json_schema: str | None = None,
+) -> Answer:
+    """The answer to a prompt of token ids. Raises as `stream` does."""
+    async with aclosing(stream(engine, renderer, ids, sampling, adapter, stop, json_schema)) as arriving:
+        pieces = [piece async for piece in arriving]
+    answered = tuple(id_ for piece in pieces for id_ in piece.ids)
+    return Answer(
+        "".join(piece.text for piece in pieces),
+        answered,
+        pieces[-1].finish or "length",
+        len(ids),
+        len(answered),
+        tuple(logprob for piece in pieces for logprob in piece.logprobs),
+    )
+
+
+async def stream(
+    engine: Engine,
+    renderer: Renderer,
+    ids: Sequence[int],
+    sampling: Sampling,
+    adapter: str | None = None,
+    stop: Sequence[str] = (),
+    json_schema: str | None = None,
+) -> AsyncGenerator[Piece, None]:
+    """The answer as it comes; leaving early cancels it.
+
+    Raises InputError for what the engine cannot do as asked, and, at the end, when it could not hold the answer to
+    `json_schema`; UnavailableError when its process is gone.
+    """
+    cutter = _Cutter([text for text in stop if text])
+    decoder = renderer.stream()
+    written: list[str] = []
+    request = Generate(ids, sampling, adapter, json_schema)
+    async with aclosing(engine.generate(request)) as deltas:
+        async for delta in deltas:
+            kept, ended = _before_stop(delta, renderer.stop_ids)
+            finish: Finish | None = "stop" if ended else delta.finish
+            text = decoder.push(kept.ids) + (decoder.flush() if finish else "")
+            for piece in cutter.push(Piece(text, kept.ids, kept.logprobs, finish)):
+                written.append(piece.text)
+                yield piece
+                finish = finish or piece.finish
+            if finish:
+                break
+    if json_schema is not None and finish == "stop" and not cutter.cut:
+        _check_json("".join(written))
+
+
+def _before_stop(delta: Delta, stop_ids: Sequence[int]) -> tuple[Delta, bool]:
+    """What comes before the first stop token, and whether there was one: templates know more of them than engines."""
+    at = next((at for at, id_ in enumerate(delta.ids) if id_ in stop_ids), None)
+    if at is None:
+        return delta, False
+    return replace(delta, ids=delta.ids[:at], logprobs=delta.logprobs[:at]), True
+
+
+def _check_json(text: str) -> None:
+    try:
+        json.loads(text)
+    except ValueError as error:
+        raise InputError(
+            "The answer does not follow the JSON schema.",
+            "The engine cannot enforce this schema; it knows the common keywords, but not `not` or look-around patterns.",
+            "Write the schema with type, properties, required, items, enum and plain patterns.",
+        ) from error
+
+
+class _Cutter:
+    """Holds pieces back while their text may be the beginning of a stop string, and cuts at the first one."""
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        self.cut = False
+        """Whether a stop string was met."""
+        self._stops = stops
+        self._held: list[Piece] = []
+
+    def push(self, piece: Piece) -> Iterator[Piece]:
+        """The pieces that are certain now; the last of an answer has `finish`."""
+        self._held.append(piece)
+        text = "".join(held.text for held in self._held)
+        found = [at for at in (text.find(stop) for stop in self._stops) if at >= 0]
+        if found:
+            self.cut = True
+            yield from self._until(min(found))
+            return
+        safe = len(text) if piece.finish else len(text) - self._open_end(text)
+        while self._held and len(self._held[0].text) <= safe:
+            safe -= len(self._held[0].text)
+            yield self._held.pop(0)
+
+    def _open_end(self, text: str) -> int:
+        """How many characters at the end may begin a stop string."""
+        longest = max((len(stop) for stop in self._stops), default=1) - 1
+        ends = range(min(longest, len(text)), 0, -1)
+        return next((size for size in ends if any(stop.startswith(text[-size:]) for stop in self._stops)), 0)
+
+    def _until(self, end: int) -> Iterator[Piece]:
+        start = 0
+        for held in self._held:
+            if start < end:
+                yield replace(held, text=held.text[: end - start], finish=None)
+            start += len(held.text)
+        yield Piece("", finish="stop")

@@ -1,0 +1,237 @@
+"""The process that holds transformers: llama-server's `/completion` by `generate`, and `/score`, one request at a time.
+
+Ids in and ids out; it has no tokenizer. Only its parent speaks with it.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from torch import Tensor
+from transformers import AutoModelForCausalLM, GenerationConfig, LogitsProcessor, LogitsProcessorList
+from transformers.generation.streamers import BaseStreamer
+
+from pumice.engine.leash import Leash, read_orders
+from pumice.engine.vocabulary import stop_ids
+
+_SCORED_AT_ONCE = 1024
+"""Tokens: the logits of a long text would not fit into memory."""
+
+
+class Runner:
+    """The model, its adapters and the lock that lets one request at a time near them."""
+
+    def __init__(self, folder: Path) -> None:
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
+        model.to(device).eval()
+        self._stops = stop_ids(folder, json.loads((folder / "config.json").read_bytes()))
+        # The folder's own sampling defaults must not reach a request.
+        model.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
+        self._model = model
+        self._adapters: set[str] = set()
+        self._lock = threading.Lock()
+
+    def adapt(self, name: str, folder: str | None) -> None:
+        """Load the adapter, in the place of one of the same name, or unload it when there is no folder."""
+        with self._lock:
+            if name in self._adapters:
+                self._adapters.remove(name)
+                self._model.delete_adapter(name)
+            if folder is None:
+                return
+            if isinstance(self._model, PeftModel):
+                self._model.load_adapter(folder, adapter_name=name, is_trainable=False)
+            else:
+                self._model = PeftModel.from_pretrained(self._model, folder, adapter_name=name, is_trainable=False)
+            self._model.eval()
+            self._adapters.add(name)
+
+    @contextmanager
+    def _as(self, adapter: str | None) -> Iterator[Any]:
+        """The model with exactly this adapter; None is the base."""
+        with self._lock, torch.no_grad():
+            if adapter is not None:
+                self._model.set_adapter(adapter)
+            bare = adapter is None and isinstance(self._model, PeftModel)
+            with self._model.disable_adapter() if bare else nullcontext():
+                yield self._model
+
+    def complete(self, asked: Mapping[str, Any], streamer: BaseStreamer, watch: Watch) -> None:
+        """Generate to `streamer`, which sees the prompt first and then one token at a time, the stop token too."""
+        greedy = asked["temperature"] <= 0
+        sampling = {} if greedy else {"temperature": asked["temperature"], "top_p": asked["top_p"], "top_k": 0}
+        config = GenerationConfig(  # type: ignore[no-untyped-call]
+            max_new_tokens=asked["n_predict"], do_sample=not greedy, eos_token_id=self._stops or None, **sampling
+        )
+        config.pad_token_id = self._stops[0] if self._stops else 0
+        with self._as(asked.get("adapter")) as model:
+            if "seed" in asked:
+                torch.manual_seed(asked["seed"])
+            ids = torch.tensor([asked["prompt"]], device=model.device)
+            model.generate(
+                input_ids=ids,
+                attention_mask=torch.ones_like(ids),
+                generation_config=config,
+                logits_processor=LogitsProcessorList([watch, Penalties(asked)]),
+                streamer=streamer,
+            )
+
+    def score(self, ids: list[int], adapter: str | None) -> list[float]:
+        """Log-probability of each id given those before it; one less than `ids`."""
+        found: list[float] = []
+        cache = None
+        with self._as(adapter) as model:
+            for start in range(0, len(ids) - 1, _SCORED_AT_ONCE):
+                seen = torch.tensor([ids[start : start + _SCORED_AT_ONCE]], device=model.device)
+                last = start + _SCORED_AT_ONCE >= len(ids)
+                chunked = {} if last and cache is None else {"past_key_values": cache, "use_cache": True}
+                output = model(input_ids=seen, **chunked)
+                cache = output.get("past_key_values")
+                target = torch.tensor(ids[start + 1 : start + 1 + _SCORED_AT_ONCE], device=model.device)
+                logits = output.logits[0, : len(target)].float()
+                chosen = logits.gather(-1, target[:, None])[:, 0] - logits.logsumexp(-1)
+                found += chosen.tolist()
+        return found
+
+    def is_stop(self, token: int) -> bool:
+        """Whether the token ends an answer."""
+        return token in self._stops
+
+
+class Watch(LogitsProcessor):
+    """Sees the model's own logits before anything changes them, and changes nothing."""
+
+    def __init__(self) -> None:
+        self.logits = torch.empty(0)
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        self.logits = scores[0].float()
+        return scores
+
+    def report(self, token: int, count: int) -> dict[str, Any]:
+        """The chosen token's log-probability and the `count` most likely, as llama-server says it."""
+        logprobs = self.logits.log_softmax(-1)
+        values, ids = logprobs.topk(count)
+        top = [{"id": id_, "logprob": value} for id_, value in zip(ids.tolist(), values.tolist(), strict=True)]
+        return {"id": token, "logprob": float(logprobs[token]), "top_logprobs": top}
+
+
+class Penalties(LogitsProcessor):
+    """Frequency and presence penalties over the text so far, the prompt included, as in llama.cpp."""
+
+    def __init__(self, asked: Mapping[str, Any]) -> None:
+        self._frequency, self._presence = asked["frequency_penalty"], asked["presence_penalty"]
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        if not (self._frequency or self._presence):
+            return scores
+        counts: Tensor = torch.bincount(input_ids[0], minlength=scores.shape[-1])
+        lowered: Tensor = scores - counts * self._frequency - (counts > 0) * self._presence
+        return lowered
+
+
+class Events(BaseStreamer):
+    """Writes each token as one event; a client that has left ends the answer by the error of writing to it."""
+
+    def __init__(self, handler: Handler, watch: Watch, alternatives: int) -> None:
+        self._handler, self._watch, self._alternatives = handler, watch, alternatives
+        self._prompt = True
+        self._count = 0
+        self._last = -1
+
+    def put(self, value: Tensor) -> None:
+        if self._prompt:
+            self._prompt = False
+            return
+        self._last = int(value.item())
+        self._count += 1
+        text = "" if self._handler.runner.is_stop(self._last) else "?"
+        event: dict[str, Any] = {"stop": False, "content": text, "tokens": [self._last]}
+        if self._alternatives:
+            event["completion_probabilities"] = [self._watch.report(self._last, self._alternatives)]
+        self._handler.send_event(event)
+
+    def end(self) -> None:
+        stopped = self._handler.runner.is_stop(self._last)
+        end: dict[str, Any] = {
+            "stop": True,
+            "stop_type": "eos" if stopped else "limit",
+            "tokens": [],
+            "tokens_predicted": self._count,
+        }
+        self._handler.send_event(end)
+
+
+class Handler(BaseHTTPRequestHandler):
+    """The three questions that the parent asks."""
+
+    runner: Runner
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        try:
+            match self.path:
+                case "/completion":
+                    self._complete(asked)
+                case "/score":
+                    self._send({"logprobs": self.runner.score(asked["prompt"], asked["adapter"])})
+                case "/adapters":
+                    self._adapt(asked)
+        except ConnectionError:
+            self.close_connection = True
+
+    def send_event(self, event: Mapping[str, Any]) -> None:
+        """One event of a stream."""
+        self.wfile.write(b"data: " + json.dumps(event).encode() + b"\n\n")
+        self.wfile.flush()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing: the log's last line is for what went wrong."""
+
+    def _complete(self, asked: Mapping[str, Any]) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        watch = Watch()
+        self.runner.complete(asked, Events(self, watch, asked["n_probs"]), watch)
+
+    def _adapt(self, asked: Mapping[str, Any]) -> None:
+        try:
+            self.runner.adapt(asked["name"], asked["folder"])
+        except (ValueError, RuntimeError, KeyError) as error:
+            self._send({"error": {"message": str(error)}}, 400)
+        else:
+            self._send({})
+
+    def _send(self, answer: Mapping[str, Any], status: int = 200) -> None:
+        body = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def main() -> None:
+    """Serve until the parent ends."""
+    leash = Leash()
+    orders = read_orders()
+    torch.set_num_threads(orders["threads"])
+    Handler.runner = Runner(Path(orders["model"]))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    leash.announce(address=f"http://127.0.0.1:{server.server_port}")
+    leash.hold()
+
+
+if __name__ == "__main__":
+    main()

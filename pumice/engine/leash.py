@@ -1,0 +1,39 @@
+"""The child's end of the leash: it says where it listens and ends when its parent does. Knows no engine."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+
+class Leash:
+    """Stdin is held open by the parent, even one that is killed; stdout carries one line and then joins stderr."""
+
+    def __init__(self) -> None:
+        self._answer = os.dup(1)
+        os.dup2(2, 1)  # What a library prints must not look like the address.
+        threading.Thread(target=self._end_with_parent, daemon=True).start()
+
+    def announce(self, **facts: object) -> None:
+        """Tell the parent that the engine is ready and what it is, as one line of JSON."""
+        os.write(self._answer, json.dumps(facts).encode() + b"\n")
+        os.close(self._answer)
+
+    def hold(self) -> None:
+        """Stay until the parent ends this process."""
+        threading.Event().wait()
+
+    def _end_with_parent(self) -> None:
+        while os.read(0, 4096):
+            pass
+        # Without farewell: threads of a native library may be in the middle of something.
+        os._exit(0)
+
+
+def read_orders() -> Mapping[str, Any]:
+    """What the parent asked for, on the command line."""
+    return dict(json.loads(sys.argv[1]))

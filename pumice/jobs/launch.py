@@ -1,0 +1,96 @@
+"""Where a job's worker process is started. Knows how it ended, not what it does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from typing import Protocol
+
+from pumice.jobs.queue import Queue
+from pumice.records import Job
+
+
+class Running(Protocol):
+    """A worker that was started."""
+
+    pid: int
+
+    @property
+    def returncode(self) -> int | None:
+        """None while the worker runs; negative: the signal that killed it."""
+        ...
+
+    def wait(self) -> Job:
+        """The job in its last state, as soon as the worker has ended."""
+        ...
+
+    def stop(self) -> None:
+        """Ask the worker to write a checkpoint and end; idempotent."""
+        ...
+
+
+class Launcher(Protocol):
+    """A place that workers run at."""
+
+    def start(self, job_id: str) -> Running:
+        """Start a worker for a queued job. The worker ends by itself when the process that started it is gone."""
+        ...
+
+
+class Here:
+    """Workers as child processes of this one."""
+
+    def __init__(self, queue: Queue) -> None:
+        self.queue = queue
+
+    def start(self, job_id: str) -> Child:
+        """Raises `NotFoundError` for an unknown job. What the worker prints goes to its `log.txt`."""
+        folder = self.queue.folder(self.queue.get(job_id).id)
+        with (folder / "log.txt").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "pumice.jobs.worker", job_id],
+                # The worker holds the other end: it reads the end of the file when this process dies, however it dies.
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "PUMICE_HOME": str(self.queue.home.root)},
+                # Ctrl-C in the terminal reaches this process alone, which then decides what becomes of the worker.
+                start_new_session=True,
+            )
+        return Child(job_id, process, self.queue)
+
+
+class Child:
+    """A worker on this machine. Its death without a word becomes the job's state `interrupted`, with the reason."""
+
+    def __init__(self, job_id: str, process: subprocess.Popen[bytes], queue: Queue) -> None:
+        self.job_id, self.pid = job_id, process.pid
+        self._process, self._queue = process, queue
+
+    @property
+    def returncode(self) -> int | None:
+        """None while the worker runs; negative: the signal that killed it."""
+        return self._process.poll()
+
+    def wait(self) -> Job:
+        """The job in its last state, as soon as the worker has ended."""
+        code = self._process.wait()
+        assert self._process.stdin
+        self._process.stdin.close()
+        return self._queue.interrupt(self.job_id, self.pid, farewell(code))
+
+    def stop(self) -> None:
+        """Ask the worker to write a checkpoint and end; idempotent."""
+        self._process.terminate()
+
+
+def farewell(code: int) -> str:
+    """What an exit code says of a worker that left no word itself."""
+    match -code:
+        case signal.SIGKILL:
+            return "The worker was killed by signal 9 (SIGKILL): most often the machine ran out of memory."
+        case number if number > 0:
+            return f"The worker was killed by signal {number} ({signal.strsignal(number)}); see log.txt."
+    return f"The worker ended with code {code} and left no word; see log.txt."

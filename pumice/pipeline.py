@@ -1,0 +1,76 @@
+"""The product's first half, in order: check, train, evaluate, register. Read this first.
+
+Does not know who asked. Each stage leaves its result in the job's folder, so a job that was stopped, killed or unplugged
+goes on where it was; `make` alone can run on another machine, as it needs the plan and a folder but no database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pumice.config import Home
+from pumice.engine.pool import Pool
+from pumice.evaluate import report as reports
+from pumice.evaluate.run import evaluate
+from pumice.plan import Material, Plan, decide
+from pumice.records import Event, Job, Model, Report, Tell
+from pumice.registry.models import Registry
+from pumice.store.tables import open_database
+from pumice.train.loop import train
+from pumice.train.methods import METHODS
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a job has made: the artifact's folder and, unless it was left out, the comparison with the base."""
+
+    artifact: Path
+    report: Report | None
+
+
+def run(job: Job, home: Home, tell: Tell, should_stop: Callable[[], bool]) -> Model:
+    """Take a job's recipe to a registered version. Raises `DataError`, `InputError` or `StoppedError`."""
+    registry = Registry(open_database(home.database), home)
+    tell(Event("stage", {"name": "check"}))
+    plan, material = decide(job, home, registry)
+    tell(Event("data", describe(plan, material)))
+    outcome = make(plan, material, job, home, tell, should_stop)
+    tell(Event("stage", {"name": "register"}))
+    model = registry.register(plan.recipe, outcome.artifact, plan.base, plan.data_sha256, job.id, outcome.report)
+    tell(Event("model", {"id": model.id, "folder": str(model.folder)}))
+    return model
+
+
+def make(
+    plan: Plan, material: Material, job: Job, home: Home, tell: Tell, should_stop: Callable[[], bool]
+) -> Outcome:
+    """Train the plan's recipe and compare the result with its base."""
+    tell(Event("stage", {"name": "train"}))
+    folder = home.jobs / job.id
+    artifact = train(plan.recipe, plan.base, material.rows.tokens, folder, tell, should_stop, plan.adapter)
+    if job.task == "train":
+        return Outcome(artifact, None)
+    tell(Event("stage", {"name": "evaluate"}))
+    report = asyncio.run(compare(plan, material, artifact, Pool(home.cache), tell))
+    tell(Event("report", reports.to_json(report)))
+    return Outcome(artifact, report)
+
+
+async def compare(plan: Plan, material: Material, artifact: Path, pool: Pool, tell: Tell) -> Report:
+    """Base against tuned, on the questions that the plan sets apart."""
+    adapter = artifact if METHODS[plan.recipe.method].adapter else None
+    sets = material.sets
+    try:
+        return await evaluate(plan.base, artifact, adapter, sets.questions, sets.name, pool, tell, plan.recipe.seed)
+    finally:
+        await pool.stop()
+
+
+def describe(plan: Plan, material: Material) -> dict[str, object]:
+    """What the check found and what was decided from it, for whoever follows the job."""
+    sets, rows = material.sets, material.rows
+    counts = {"kind": material.dataset.kind, "rows": len(rows.tokens), "questions": len(sets.questions)}
+    return {**counts, "set": sets.name, "note": rows.note, "reasons": plan.reasons}

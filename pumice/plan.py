@@ -1,0 +1,106 @@
+"""What a job will do, decided once and kept in its folder: a resumed job reads it and decides nothing anew.
+
+Does not train, and needs no database once the plan is made.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from pumice.config import Home
+from pumice.data.checks import load
+from pumice.data.render import Renderer
+from pumice.data.sets import Sets, choose_sets
+from pumice.data.window import Fitted, fit
+from pumice.errors import InputError
+from pumice.records import Base, Dataset, Job
+from pumice.registry.models import Registry
+from pumice.registry.start import starting_point
+from pumice.store.files import write_atomic
+from pumice.train.recipe import Recipe, resolve_recipe
+
+FILE = "plan.json"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A recipe with every default filled in, where it starts, and the hashes of all that it reads."""
+
+    recipe: Recipe
+    reasons: Mapping[str, str]
+    """Why each default is what it is, by recipe key."""
+    base: Base
+    adapter: Path | None
+    """The adapter that is trained on, for `start: continue`."""
+    parent: str | None
+    """The registered `name@version` that this starts from."""
+    data_sha256: str
+    validation_sha256: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """As kept in `plan.json`."""
+        values = {name: value for name, value in vars(self).items() if name not in ("recipe", "base")}
+        return values | {"recipe": self.recipe.model_dump(mode="json"), "base": asdict(self.base)}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """The plan that `to_json` made."""
+        base = Base(**{**values["base"], "folder": Path(values["base"]["folder"])})
+        adapter = Path(values["adapter"]) if values["adapter"] else None
+        known = {"recipe": Recipe.model_validate(values["recipe"]), "base": base, "adapter": adapter}
+        return cls(**{**values, **known})
+
+
+@dataclass(frozen=True)
+class Material:
+    """What is trained on and asked: read from the files that the plan names."""
+
+    dataset: Dataset
+    validation: Dataset | None
+    sets: Sets
+    rows: Fitted
+
+
+def decide(job: Job, home: Home, registry: Registry) -> tuple[Plan, Material]:
+    """The job's plan: the one in its folder, or a new one, which is then kept there. Raises `DataError`, `InputError`."""
+    path = home.jobs / job.id / FILE
+    if path.exists():
+        plan = Plan.from_json(json.loads(path.read_text("utf-8")))
+        material = gather(plan.recipe, plan.base)
+        for what, file, then, now in (
+            ("data", plan.recipe.data, plan.data_sha256, material.dataset.sha256),
+            ("validation", plan.recipe.validation, plan.validation_sha256, _sha256(material.validation)),
+        ):
+            if then != now:
+                raise InputError(
+                    f"{what}: {file} has changed since job {job.id} began.",
+                    "The job would go on with other rows than it was trained on so far.",
+                    "Put the file back, or start a new job: pumice run",
+                )
+        return plan, material
+    recipe = Recipe.model_validate(job.recipe)
+    start = starting_point(recipe.model, recipe.start, registry, home)
+    material = gather(recipe, start.base)
+    tokens = material.rows.tokens
+    resolved, reasons = resolve_recipe(recipe, start.base, len(tokens), sum(len(row.ids) for row in tokens))
+    shas = material.dataset.sha256, _sha256(material.validation)
+    plan = Plan(resolved, reasons, start.base, start.adapter, start.parent, *shas)
+    write_atomic(path, json.dumps(plan.to_json(), indent=2, default=str))
+    return plan, material
+
+
+def gather(recipe: Recipe, base: Base) -> Material:
+    """Read, split and render what a recipe names, for `base`. Raises `DataError`."""
+    dataset = load(Path(recipe.data))
+    validation = load(Path(recipe.validation)) if recipe.validation else None
+    sets = choose_sets(dataset, validation)
+    rows = fit(sets.trained, Renderer(base.folder), recipe.max_length or base.window, recipe.too_long, dataset.path)
+    return Material(dataset, validation, sets, rows)
+
+
+def _sha256(dataset: Dataset | None) -> str | None:
+    return dataset.sha256 if dataset else None

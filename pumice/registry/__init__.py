@@ -1,0 +1,1 @@
+"""Trained models: versions, stages, lineage, exports. Does not know jobs."""

@@ -1,0 +1,42 @@
+"""A registered model compared with its base once more, on its own questions or on others.
+
+Does not train, and does not know who asked.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pumice.config import Home
+from pumice.data.checks import load
+from pumice.data.split import choose_sets
+from pumice.engine.pool import Pool
+from pumice.errors import InputError
+from pumice.evaluate.run import evaluate
+from pumice.records import Report, Tell
+from pumice.registry.models import Registry
+from pumice.registry.start import base_of
+
+
+async def compare(name: str, data: Path | None, registry: Registry, home: Home, tell: Tell) -> Report:
+    """Base against tuned on `data`, or on the set that the model's recipe held out. Stores nothing."""
+    model = registry.find(name)
+    base = base_of(model, registry, home)
+    if data:
+        questions, set_name = load(data).examples, "validation file"
+    else:
+        dataset, validation = load(Path(model.recipe["data"])), model.recipe["validation"]
+        if dataset.sha256 != model.data_sha256:
+            raise InputError(
+                f"{dataset.path} has changed since {model.id} was trained on it.",
+                "Rows that were trained on could be taken for unseen ones.",
+                f"Name the questions to ask: pumice evaluate {model.id} --data FILE",
+            )
+        sets = choose_sets(dataset, load(Path(validation)) if validation else None)
+        questions, set_name = sets.questions, sets.name
+    whole, adapter = (base.folder, model.folder) if model.adapter else (model.folder, None)
+    pool = Pool(home.cache)
+    try:
+        return await evaluate(base, whole, adapter, questions, set_name, pool, tell, model.recipe["seed"])
+    finally:
+        await pool.stop()

@@ -1,0 +1,139 @@
+"""The model card: a README.md as the Hugging Face hub reads it, with lineage and scores. Knows no storage."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from pumice.bases.catalogue import CATALOGUE
+from pumice.evaluate import report as reports
+from pumice.records import Base, Model
+
+HUB = "hub:"
+
+
+def card(model: Model, base: Base) -> str:
+    """The card of a version that was trained on `base`."""
+    parts = [
+        f"---\n{front_matter(model, base)}---",
+        f"# {model.id}",
+        opening(model, base),
+        "## Scores",
+        scores(model),
+        "## Use it",
+        use(model, base),
+        "## Where it comes from",
+        lineage(model, base),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def front_matter(model: Model, base: Base) -> str:
+    """What the hub reads."""
+    told: dict[str, object] = {
+        "base_model": hub_id(base) or base.name,
+        "library_name": "peft" if model.adapter else "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": ["pumice", model.method],
+    }
+    licence = next((entry.licence for entry in CATALOGUE if entry.id in (base.name, hub_id(base))), None)
+    if licence:
+        told["license"] = licence.lower()
+    out = io.StringIO()
+    YAML().dump(told, out)
+    return out.getvalue()
+
+
+def opening(model: Model, base: Base) -> str:
+    """What it is, and what it is not."""
+    if not model.adapter:
+        return f"All weights of [{base.name}](#where-it-comes-from), fine-tuned ({model.method}) with Pumice."
+    return (
+        f"An adapter ({model.method}) for [{base.name}](#where-it-comes-from), fine-tuned with Pumice.\n\n"
+        f"**It belongs to that base alone**, the one whose weights have sha256 `{base.sha256}`. "
+        "On any other weights, a differently quantised copy of the same model included, it means nothing."
+    )
+
+
+def scores(model: Model) -> str:
+    """Base against tuned, with 95 % intervals, and what that proves."""
+    if model.report is None:
+        return "Not evaluated. Compare it with its base: `pumice evaluate " + model.id + " --data questions.jsonl`."
+    lines = ["| | base | tuned | difference [95 % interval] |", "|---|---:|---:|---:|"]
+    lines += [f"| {row.name} | {row.base} | {row.tuned} | {row.difference} |" for row in reports.table(model.report)]
+    return "\n".join([*lines, "", f"On {model.report.set}. {reports.sentence(model.report)}"])
+
+
+def use(model: Model, base: Base) -> str:
+    """Three ways to ask it something."""
+    return f"""With Pumice:
+
+```
+pumice chat {model.id}
+pumice serve
+```
+
+With any OpenAI client, while `pumice serve` runs:
+
+```python
+from openai import OpenAI
+
+client = OpenAI(base_url="http://localhost:8080/v1", api_key="none")
+answer = client.chat.completions.create(model="{model.id}", messages=[{{"role": "user", "content": "…"}}])
+```
+
+Without Pumice, in the folder that `PUMICE_HOME` names:
+
+```python
+{snippet(model, base)}
+```"""
+
+
+def snippet(model: Model, base: Base) -> str:
+    """Plain peft or transformers, with paths that are right in the home folder."""
+    home = model.folder.parents[2]
+    tuned, under = within(model.folder, home), within(base.folder, home)
+    if not model.adapter:
+        return f"""from transformers import AutoModelForCausalLM, AutoTokenizer
+
+model = AutoModelForCausalLM.from_pretrained("{tuned}")
+tokenizer = AutoTokenizer.from_pretrained("{tuned}")"""
+    return f"""from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+base = AutoModelForCausalLM.from_pretrained("{under}")
+model = PeftModel.from_pretrained(base, "{tuned}")
+tokenizer = AutoTokenizer.from_pretrained("{under}")"""
+
+
+def lineage(model: Model, base: Base) -> str:
+    """All that is needed to train it again, and to know that it was this."""
+    facts = {
+        "base": f"{base.name}, from `{base.source}`",
+        "base weights, sha256": f"`{base.sha256}`",
+        "chat template, sha256": f"`{base.template_sha256}`" if base.template_sha256 else "none",
+        "data, sha256": f"`{model.data_sha256}`",
+        "job": f"`{model.job}`" if model.job else "none",
+        "registered": f"{model.created:%Y-%m-%d %H:%M} UTC",
+    }
+    table = "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in facts.items())])
+    return f"{table}\n\nThe recipe, with every default filled in:\n\n```yaml\n{recipe_yaml(model)}```"
+
+
+def recipe_yaml(model: Model) -> str:
+    """The resolved recipe; what it leaves open is left out."""
+    out = io.StringIO()
+    YAML().dump({key: value for key, value in model.recipe.items() if value is not None}, out)
+    return out.getvalue()
+
+
+def hub_id(base: Base) -> str | None:
+    """`org/name` of a base from the hub."""
+    return base.source.removeprefix(HUB).partition("@")[0] if base.source.startswith(HUB) else None
+
+
+def within(path: Path, home: Path) -> Path:
+    """The path as it is written in the home folder."""
+    return path.relative_to(home) if path.is_relative_to(home) else path

@@ -1,0 +1,259 @@
+"""What a person sees in the terminal. Knows records and events, never how they came about.
+
+Everything goes to stderr but answers and JSON, so that a script can read stdout.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
+from rich.table import Table
+
+from pumice.errors import PumiceError
+from pumice.evaluate import report as reports
+from pumice.records import Event, Job, Key, Model, Report
+
+console = Console(stderr=True, highlight=False)
+
+STAGES = {
+    "check": "Check the data",
+    "train": "Train",
+    "evaluate": "Evaluate base against tuned",
+    "register": "Register",
+}
+
+
+def say(line: str = "") -> None:
+    """One plain line."""
+    console.print(escape(line), soft_wrap=True)
+
+
+def document(value: Any) -> None:
+    """The one JSON document of a `--json` command, on stdout."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def failure(error: PumiceError) -> None:
+    """What happened, why, and what to do next."""
+    console.print(f"[bold red]error:[/] {escape(error.what)}", soft_wrap=True)
+    for line in (error.why, error.fix):
+        if line:
+            console.print(escape(line), soft_wrap=True)
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: int = 0) -> None:
+    """A table whose last `numbers` columns are set right."""
+    grid = Table(title=title or None, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False)
+    for index, column in enumerate(columns):
+        grid.add_column(column, justify="right" if index >= len(columns) - numbers else "left", overflow="fold")
+    for row in rows:
+        grid.add_row(*(escape(cell) for cell in row))
+    console.print(grid)
+
+
+def clock(seconds: float) -> str:
+    """`75` as `1:15`."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}"
+
+
+class Story:
+    """Prints a job's events as they come: stages, a progress bar, reasons, the comparison."""
+
+    def __init__(self) -> None:
+        self.progress: Progress | None = None
+        self.task: TaskID | None = None
+        self.stage = 0
+        self.tenth = -1
+
+    def tell(self, event: Event) -> None:
+        """Show one event; kinds that a newer worker may add are left out."""
+        tellers = {
+            "stage": self.on_stage,
+            "note": self.on_note,
+            "data": self.on_data,
+            "model": self.on_model,
+            "step": self.on_step,
+            "score": self.on_score,
+            "report": self.on_report,
+            "error": self.on_error,
+        }
+        if teller := tellers.get(event.kind):
+            teller(event.data)
+
+    def on_stage(self, data: Mapping[str, Any]) -> None:
+        self.end_bar()
+        self.stage += 1
+        console.print(f"\n[bold cyan]{self.stage}.[/] [bold]{STAGES[data['name']]}[/]")
+
+    def on_note(self, data: Mapping[str, Any]) -> None:
+        say(f"   {data['text']}")
+
+    def on_data(self, data: Mapping[str, Any]) -> None:
+        say(f"   {data['rows']:,} rows to train on; {data['questions']:,} questions for the comparison: {data['set']}.")
+        if data["note"]:
+            say(f"   {data['note']}")
+        for key, reason in data["reasons"].items():
+            say(f"   {key}: {reason}")
+
+    def on_model(self, data: Mapping[str, Any]) -> None:
+        console.print(f"   [bold green]{escape(data['id'])}[/] lies in {escape(data['folder'])}", soft_wrap=True)
+
+    def on_step(self, data: Mapping[str, Any]) -> None:
+        text = (
+            f"step {data['step']}/{data['steps']}  loss {data['loss']:.3f}  "
+            f"{data['tokens_per_second']:.0f} tokens/s  {clock(data['seconds_left'])} left"
+        )
+        self.move(data["step"], data["steps"], text)
+
+    def on_score(self, data: Mapping[str, Any]) -> None:
+        self.move(data["done"], data["total"], f"{data['what']} {data['done']}/{data['total']}")
+
+    def move(self, done: int, total: int, text: str) -> None:
+        """Move the bar; where there is no terminal, print a line every tenth instead."""
+        if not console.is_terminal:
+            if (tenth := done * 10 // total) != self.tenth:
+                self.tenth = tenth
+                say(f"   {text}")
+            return
+        if self.progress is None:
+            columns = (SpinnerColumn(), BarColumn(bar_width=28), TextColumn("{task.description}"))
+            self.progress = Progress(TextColumn("  "), *columns, console=console)
+            self.progress.start()
+            self.task = self.progress.add_task(text, total=total)
+        assert self.task is not None
+        self.progress.update(self.task, completed=done, total=total, description=text)
+
+    def end_bar(self) -> None:
+        """Leave the bar as it stands and give the terminal back."""
+        self.tenth = -1
+        if self.progress is not None:
+            self.progress.stop()
+            self.progress = self.task = None
+
+    def on_report(self, data: Mapping[str, Any]) -> None:
+        self.end_bar()
+        comparison(reports.from_json(dict(data)))
+
+    def on_error(self, data: Mapping[str, Any]) -> None:
+        self.end_bar()
+        failure(PumiceError(data["what"], data.get("why", ""), data.get("fix", "")))
+
+
+def comparison(report: Report) -> None:
+    """The table base against tuned, the sentence, and the answers side by side."""
+    console.print()
+    table("", ["", "base", "tuned", "difference [95 % interval]"], reports.table(report), numbers=3)
+    say(f"   {reports.sentence(report)}")
+    for sample in report.samples:
+        console.print(f"\n   [bold]{escape(sample.question)}[/]")
+        rows = (("expected", sample.reference, "dim"), ("base", sample.base, "red"), ("tuned", sample.tuned, "green"))
+        for who, text, style in rows:
+            console.print(f"     {who:<9}[{style}]{escape(shorten(text))}[/]")
+
+
+def shorten(text: str, most: int = 96) -> str:
+    """One line of at most `most` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else line[: most - 1] + "…"
+
+
+def model_document(model: Model) -> dict[str, Any]:
+    """A version as `--json` prints it."""
+    report = reports.to_json(model.report) if model.report else None
+    return {"id": model.id, **vars(model), "report": report}
+
+
+def models(found: Sequence[Model]) -> None:
+    """One line a version."""
+    if not found:
+        say("No model is registered yet. Make one: pumice quickstart, or pumice run your.jsonl")
+        return
+    rows = [(each.id, each.stage, each.method, each.base, when(each.created), headline(each)) for each in found]
+    table("", ["model", "stage", "method", "base", "made", "score"], rows)
+
+
+def headline(model: Model) -> str:
+    """The verdict of the model's report in a few words."""
+    if model.report is None:
+        return "not evaluated"
+    name = "token_f1" if "token_f1" in model.report.differences else "loss"
+    change = model.report.differences[name]
+    return f"{model.report.verdict}: {name} {change.value:+.2f} [{change.low:+.2f}, {change.high:+.2f}]"
+
+
+def model(found: Model) -> None:
+    """Lineage, scores and where it lies."""
+    rows = [
+        ("model", found.id),
+        ("stage", found.stage),
+        ("made", f"{when(found.created)} by job {found.job}"),
+        ("method", found.method),
+        ("base", f"{found.base} ({found.base_source})"),
+        ("base sha256", found.base_sha256),
+        ("data", f"{found.recipe['data']}"),
+        ("data sha256", found.data_sha256),
+        ("folder", str(found.folder)),
+        *((f"export {name}", f"{each['path']}") for name, each in found.exports.items()),
+    ]
+    table("", ["", ""], rows)
+    if found.report:
+        comparison(found.report)
+
+
+def exported(result: Mapping[str, Any]) -> None:
+    """Where an export lies and how far it differs."""
+    say(f"Wrote {result['path']}")
+    say(
+        f"Next-token log-probabilities differ from the model's by {result['mean_difference']:.4f} on average, "
+        f"{result['max_difference']:.4f} at most; the first token agrees on {result['agreement']:.0%} of the prompts."
+    )
+
+
+def job_document(job: Job) -> dict[str, Any]:
+    """A job as `--json` prints it."""
+    return dict(vars(job))
+
+
+def jobs(found: Sequence[Job]) -> None:
+    """One line a job."""
+    if not found:
+        say("There is no job yet. Start one: pumice run your.jsonl")
+        return
+    rows = [(each.id, each.task, each.state, when(each.created), each.model or each.error or "") for each in found]
+    table("", ["job", "task", "state", "made", "model or error"], [(*row[:4], shorten(row[4])) for row in rows])
+
+
+def job(found: Job) -> None:
+    """State, times, what came of it, and the recipe."""
+    times = [(name, when(at)) for name, at in (("started", found.started), ("ended", found.ended)) if at]
+    facts = [("job", found.id), ("task", found.task), ("state", str(found.state)), ("created", when(found.created)), *times]
+    ends = [(name, text) for name, text in (("model", found.model), ("error", found.error)) if text]
+    recipe = [(f"recipe.{key}", str(value)) for key, value in found.recipe.items() if value is not None]
+    table("", ["", ""], [*facts, *ends, *recipe])
+
+
+def key_document(key: Key) -> dict[str, Any]:
+    """A key as `--json` prints it, without the hash of its secret."""
+    return {name: value for name, value in vars(key).items() if name != "secret_sha256"}
+
+
+def keys(found: Sequence[Key]) -> None:
+    """One line a key."""
+    if not found:
+        say("There is no key: on loopback none is asked for. Make one: pumice keys create NAME")
+        return
+    rows = [(each.id, each.name, each.role, when(each.created), when(each.revoked) if each.revoked else "") for each in found]
+    table("", ["key", "name", "role", "made", "revoked"], rows)
+
+
+def when(moment: datetime) -> str:
+    """Local time to the minute."""
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M")

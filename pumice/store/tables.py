@@ -1,0 +1,139 @@
+"""The records in SQL: three tables, and one way to open them that leaves the schema at its newest revision.
+
+Does not know what the records mean: which moves are allowed is said in `jobs`, `registry` and `api`.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    DateTime,
+    Engine,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    NullPool,
+    String,
+    Table,
+    Text,
+    create_engine,
+    event,
+    make_url,
+)
+from sqlalchemy.engine import Dialect
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.types import TypeDecorator
+
+from pumice.store.migrate import read_revision, upgrade
+
+REVISION = "0001"
+"""The newest migration; a database that says so is opened without loading the migrations."""
+WAIT_SECONDS = 30
+"""How long a writer waits for another one. Writes here take milliseconds."""
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(column_0_label)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+class Moment(TypeDecorator[datetime]):
+    """A time with a zone, kept in UTC. SQLite drops the zone, so it is put back on reading."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        assert value is None or value.tzinfo, "a time without a zone"
+        return value and value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return value and value.replace(tzinfo=UTC)
+
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("task", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("recipe", JSON, nullable=False),
+    Column("created", Moment, nullable=False),
+    Column("started", Moment),
+    Column("ended", Moment),
+    Column("pid", Integer),
+    # Seconds since the epoch: a pid alone may belong to another process by now.
+    Column("pid_started", Float),
+    Column("model", String),
+    Column("error", Text),
+)
+
+models = Table(
+    "models",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("stage", String, nullable=False),
+    Column("method", String, nullable=False),
+    Column("adapter", Boolean, nullable=False),
+    Column("base", String, nullable=False),
+    Column("base_sha256", String, nullable=False),
+    Column("base_source", String, nullable=False),
+    Column("template_sha256", String, nullable=False),
+    Column("data_sha256", String, nullable=False),
+    # Unique: a job that is resumed after a crash cannot register a second version.
+    Column("job", String, ForeignKey("jobs.id"), unique=True),
+    Column("created", Moment, nullable=False),
+    Column("recipe", JSON, nullable=False),
+    Column("report", JSON(none_as_null=True)),
+    Column("exports", JSON, nullable=False),
+)
+Index(
+    "one_production_version",
+    models.c.name,
+    unique=True,
+    sqlite_where=models.c.stage == "production",
+    postgresql_where=models.c.stage == "production",
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("name", String, nullable=False),
+    Column("role", String, nullable=False),
+    Column("secret_sha256", String, nullable=False, unique=True),
+    Column("created", Moment, nullable=False),
+    Column("revoked", Moment),
+)
+
+
+def open_database(url: str) -> Engine:
+    """The database at `url` (`sqlite:///FILE`), made or brought up to date first.
+
+    Safe when several processes open a new home at once. Raises `InputError` for a database of a newer Pumice.
+    """
+    # One connection a use: nothing is left open, and threads and forks share none.
+    engine = create_engine(make_url(url), poolclass=NullPool, connect_args={"timeout": WAIT_SECONDS})
+    event.listen(engine, "connect", keep_references)
+    if read_revision(engine) != REVISION:
+        upgrade(engine, REVISION)
+    return engine
+
+
+def keep_references(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
+    """SQLite checks foreign keys only when each connection asks for it."""
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()

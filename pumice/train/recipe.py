@@ -1,0 +1,161 @@
+"""A recipe: what to train, on what, and how; read strictly, and filled in with defaults that say why.
+
+Knows no model weights and no data rows, only their sizes.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import AfterValidator, ConfigDict, ValidationError
+from ruamel.yaml import YAML
+
+from pumice.bases.resolve import DEFAULT
+from pumice.errors import InputError
+from pumice.records import Base
+from pumice.store.files import write_atomic
+from pumice.train import defaults
+from pumice.train.methods import METHODS, Method, Tables
+from pumice.train.mistakes import mistakes
+from pumice.train.rules import Count, Name, Rate, Rule, Switch, Text, Whole
+from pumice.train.yamlfile import Places, read_yaml
+
+NOWHERE = Places()
+
+
+def _known(name: str) -> str:
+    if name not in METHODS:
+        raise ValueError(name)
+    return name
+
+
+MethodName = Annotated[str, AfterValidator(_known), Rule("one of " + ", ".join(METHODS))]
+
+
+class Recipe(Tables):
+    """One training run. A key that is None is filled in by `resolve_recipe`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+    model: Text = DEFAULT
+    """What to start from: a base of the catalogue, a Hugging Face id, a folder, a GGUF file or a registered model."""
+    name: Name | None = None
+    """Name of the trained model. By default the name of the data file."""
+    data: Text
+    """The file to train on. Relative to the recipe."""
+    validation: Text | None = None
+    """A file with questions for the comparison. By default rows of `data` are held out, from 200 rows on."""
+    method: MethodName = "lora"
+    """How to train: `lora` or `full`."""
+    start: Literal["continue", "merge"] | None = None
+    """With a registered adapter as `model`: train that adapter on (`continue`, the default), or `merge` it first."""
+    epochs: Rate | None = None
+    """How often each row is seen."""
+    learning_rate: Rate | None = None
+    """Size of the first step; the steps shrink to 0 in a straight line."""
+    batch_size: Count | None = None
+    """Rows in memory at once."""
+    gradient_accumulation: Count | None = None
+    """Batches before the weights change once."""
+    max_length: Count | None = None
+    """Longest row in tokens. By default the model's window."""
+    packing: Switch = True
+    """Lay the rows of a batch end to end instead of padding them. Changes speed, never the result."""
+    seed: Whole = 0
+    """Of the order of the rows and of the first random weights."""
+    too_long: Literal["error", "drop", "truncate", "split"] = "error"
+    """What to do with a row of more than `max_length` tokens."""
+    save_steps: Count | None = None
+    """Steps between checkpoints. By default one every 30 seconds, as long as saving takes little time."""
+
+    @property
+    def knobs(self) -> Method:
+        """The table of the chosen method, with its defaults."""
+        table: Method | None = dict(self)[self.method]
+        return (table or METHODS[self.method]()).resolved()
+
+    @classmethod
+    def from_data(cls, path: Path, **overrides: Any) -> Recipe:
+        """The recipe of a data file alone, with a few keys set. Raises `InputError`."""
+        return make_recipe({"data": str(path.expanduser().resolve()), **overrides})
+
+
+class Resolved(NamedTuple):
+    """A recipe without gaps, and why each gap was filled as it was, by key."""
+
+    recipe: Recipe
+    reasons: dict[str, str]
+
+
+def make_recipe(values: Mapping[str, Any], places: Places = NOWHERE) -> Recipe:
+    """A recipe from plain values. Raises `InputError` with every mistake, each at its place in the file."""
+    found: list[str] = []
+    method = values.get("method", "lora")
+    for table in METHODS:
+        if table != method and method in METHODS and values.get(table) is not None:
+            keys = (table,)
+            found.append(f"{places.at_key(keys)}{table} is the table of method: {table}; the method here is {method}.")
+    try:
+        recipe = Recipe.model_validate(dict(values))
+    except ValidationError as error:
+        found = [*mistakes(error, Recipe, values, places), *found]
+    if not found:
+        return recipe
+    noun = "mistake" if len(found) == 1 else "mistakes"
+    raise InputError(
+        f"{places.path or 'The recipe'} has {len(found)} {noun}; nothing was started.",
+        "\n".join(found),
+        "Every key is explained in docs/training.md.",
+    )
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read a YAML recipe; relative paths in it become absolute. Raises `InputError` or `NotFoundError`."""
+    values, places = read_yaml(path)
+    recipe = make_recipe(values, places)
+    folder = path.expanduser().resolve().parent
+    paths = {key: str(folder / value) for key, value in dict(recipe).items() if value and key in ("data", "validation")}
+    if recipe.model.startswith((".", "~")) or recipe.model.endswith(".gguf"):
+        paths["model"] = str(folder / Path(recipe.model).expanduser())
+    return recipe.model_copy(update=paths)
+
+
+def write_recipe(recipe: Recipe, path: Path) -> None:
+    """Save as YAML every key that is set; `read_recipe` gives the same recipe back."""
+    text = io.StringIO()
+    values = recipe.model_dump(mode="json", exclude_none=True)
+    YAML().dump(dict(sorted(values.items(), key=lambda item: item[0] in METHODS)), text)
+    write_atomic(path, text.getvalue())
+
+
+def resolve_recipe(recipe: Recipe, base: Base, rows: int, tokens: int) -> Resolved:
+    """Fill every gap for `rows` rows of `tokens` tokens in all. `save_steps` stays None: by time."""
+    size = defaults.Size(rows, tokens, base.hidden_size)
+    knobs = recipe.knobs
+    filled: dict[str, Any] = {}
+    reasons: dict[str, str] = {}
+
+    def fill(key: str, value: Any, reason: str) -> None:
+        if dict(recipe)[key] is None:
+            filled[key], reasons[key] = value, reason
+
+    if recipe.name is None:
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(recipe.data).stem).strip("-._")[:63] or "model"
+        fill("name", name, f"{name}, after the data file")
+    epochs, reason = defaults.epochs(size)
+    fill("epochs", epochs, reason)
+    rate, reason = defaults.learning_rate(size, knobs.rate, recipe.method)
+    fill("learning_rate", rate, reason)
+    at_once, accumulation, reason = defaults.batch(size, recipe.epochs or epochs)
+    if recipe.batch_size is not None or recipe.gradient_accumulation is not None:
+        fill("batch_size", at_once, f"{at_once}; the rows of one batch")
+        fill("gradient_accumulation", 1, "1; the weights change after every batch")
+    else:
+        fill("batch_size", at_once, reason)
+        fill("gradient_accumulation", accumulation, f"{accumulation}; {at_once * accumulation} rows a step")
+    fill("max_length", base.window, f"{base.window:,}, what the model can see at once")
+    return Resolved(recipe.model_copy(update={**filled, recipe.method: knobs}), reasons)

@@ -1,0 +1,48 @@
+"""What a value in a recipe must be, said once: pydantic checks it, the error and the docs read it. Knows no keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from pydantic import Field
+from pydantic.fields import FieldInfo
+
+
+@dataclass(frozen=True)
+class Rule:
+    """The end of the sentence "it must be …"."""
+
+    text: str
+
+
+Count = Annotated[int, Field(ge=1), Rule("a whole number, 1 or more")]
+Whole = Annotated[int, Field(ge=0), Rule("a whole number, 0 or more")]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False), Rule("a number above 0")]
+Fraction = Annotated[float, Field(ge=0, lt=1), Rule("a number from 0 to below 1")]
+Text = Annotated[str, Field(min_length=1), Rule("text")]
+Switch = Annotated[bool, Rule("true or false")]
+Name = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"),
+    Rule("letters, digits, dots, dashes and underscores, 63 at most, a letter or digit first"),
+]
+
+
+def rule_of(field: FieldInfo) -> str:
+    """The end of the sentence "it must be …" for one key; "a table" for a method's own."""
+    for found in field.metadata:
+        if isinstance(found, Rule):
+            return found.text
+    return _in(field.annotation) or "a table"
+
+
+def _in(annotation: Any) -> str:
+    if get_origin(annotation) is Literal:
+        return "one of " + ", ".join(str(choice) for choice in get_args(annotation))
+    for part in get_args(annotation):
+        if isinstance(part, Rule):
+            return part.text
+        if text := _in(part):
+            return text
+    return ""

@@ -1,0 +1,209 @@
+"""How much memory and time a training run takes, and what this machine has. Touches no GPU and loads no model.
+
+The constants were fitted to runs of a 135M Llama and of a two-layer toy on two CPU cores; expect the memory within a
+third and the time within a factor of two. The rehearsal in `loop` measures both before the start.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import psutil
+
+from pumice.bases.catalogue import CATALOGUE, Entry
+from pumice.records import Base
+from pumice.train.methods import METHODS, Lora, Method
+from pumice.train.recipe import Recipe
+
+# Python with torch, transformers and TRL, before any weight.
+PROCESS_BYTES = 700_000_000
+# Numbers kept for the way back, a token and layer, in units of the hidden size.
+KEPT_PER_LAYER = 34
+# Of the speed of a plain matrix product, what a training step reaches.
+REACHED = 0.5
+# A GPU cannot be timed without touching it: what an 80 GB data-centre GPU reaches in bf16.
+GPU_FLOPS = 100e12
+# What catalogue and doctor mean by "can train": a step of this many tokens fits.
+REFERENCE_TOKENS = 1024
+
+Way = Literal["full", "lora", "qlora"]
+
+
+class Shape(Protocol):
+    """A model's size; a `Base` and an `Entry` of the catalogue both have it."""
+
+    @property
+    def parameters(self) -> int: ...
+    @property
+    def hidden_size(self) -> int: ...
+    @property
+    def layers(self) -> int: ...
+    @property
+    def vocabulary(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU as nvidia-smi names it; bytes."""
+
+    name: str
+    memory: int
+    free: int
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What this computer has; bytes."""
+
+    cores: int
+    memory: int
+    free: int
+    gpus: tuple[Gpu, ...]
+
+    def available(self, on_gpu: bool) -> int:
+        """Free bytes where training would run."""
+        return max((gpu.free for gpu in self.gpus), default=0) if on_gpu else self.free
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run is expected to take."""
+
+    memory_bytes: int
+    """At the peak, the whole process."""
+    seconds: float
+    trainable_parameters: int
+    gradient_checkpointing: bool
+    """Whether activations must be computed twice to fit on the GPU."""
+
+    def __str__(self) -> str:
+        size, minutes = self.memory_bytes / 1e9, self.seconds / 60
+        return (
+            f"about {size:.1f} GB of memory and {minutes:.1f} minutes, {self.trainable_parameters:,} numbers to train."
+        )
+
+
+@dataclass(frozen=True)
+class Ability:
+    """What this machine can do with a model of the catalogue."""
+
+    entry: Entry
+    train: Mapping[Way, bool]
+    serve: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {**asdict(self.entry), "train": dict(self.train), "serve": self.serve}
+
+
+def estimate(recipe: Recipe, base: Base, tokens: int, longest: int, on_gpu: bool = False) -> Estimate:
+    """Peak memory and time of a resolved recipe on rows of `tokens` tokens in all, `longest` in the longest."""
+    knobs = recipe.knobs
+    at_once = min((recipe.batch_size or 1) * longest, tokens)
+    memory = needed(base, knobs, at_once, on_gpu)
+    squeezed = on_gpu and memory > machine().available(True)
+    if squeezed:
+        memory = needed(base, knobs, at_once, on_gpu, squeezed)
+    trained = knobs.trained(base.hidden_size, base.layers, base.parameters)
+    # Two operations a weight forward and two back; two more where the weights themselves are trained.
+    operations = tokens * (recipe.epochs or 1) * (4 * base.parameters + 2 * trained) * (4 / 3 if squeezed else 1)
+    return Estimate(memory, operations / (GPU_FLOPS if on_gpu else matmul_flops() * REACHED), trained, squeezed)
+
+
+def needed(shape: Shape, knobs: Method, tokens: int, on_gpu: bool, squeezed: bool = False) -> int:
+    """Peak bytes of a step of `tokens` tokens: weights, gradients, optimizer, activations, one chunk of logits."""
+    trained = knobs.trained(shape.hidden_size, shape.layers, shape.parameters)
+    half = on_gpu and type(knobs).adapter
+    weights = shape.parameters * (2 if half else 4)
+    kept = tokens * shape.layers * shape.hidden_size * (2 if squeezed else KEPT_PER_LAYER) * (2 if on_gpu else 4)
+    logits = 3 * 256 * shape.vocabulary * 4
+    # A trained number needs its gradient and the two running means of Adam.
+    return (0 if on_gpu else PROCESS_BYTES) + weights + trained * 12 + kept + logits
+
+
+def machine() -> Machine:
+    """This computer, now."""
+    memory = psutil.virtual_memory()
+    return Machine(cores(), memory.total, memory.available, gpus())
+
+
+def cores() -> int:
+    """Physical cores that this process may use."""
+    usable = len(psutil.Process().cpu_affinity()) if psutil.LINUX else os.cpu_count() or 1
+    return min(usable, psutil.cpu_count(logical=False) or usable)
+
+
+def gpus() -> tuple[Gpu, ...]:
+    """As nvidia-smi lists them; none when there is no such program or it fails."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return ()
+    query = [program, "--query-gpu=name,memory.total,memory.free", "--format=csv,noheader,nounits"]
+    answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
+    if answer.returncode != 0:
+        return ()
+    found = [
+        [part.strip() for part in line.rsplit(",", 2)] for line in answer.stdout.splitlines() if line.count(",") >= 2
+    ]
+    return tuple(Gpu(name, int(total) * 2**20, int(free) * 2**20) for name, total, free in found)
+
+
+@functools.cache
+def matmul_flops() -> float:
+    """Operations a second of a 512 x 512 fp32 matrix product here; the best of nine, about 20 ms in all."""
+    matrix = np.full((512, 512), 0.5, dtype=np.float32)
+    seconds = []
+    for _ in range(9):
+        began = time.perf_counter()
+        matrix @ matrix
+        seconds.append(time.perf_counter() - began)
+    return 2 * 512**3 / min(seconds)
+
+
+def trainable(shape: Shape, on: Machine, way: Way) -> bool:
+    """Whether a step of 1,024 tokens fits into all the memory there is. QLoRA needs a GPU."""
+    on_gpu = bool(on.gpus)
+    room = max(gpu.memory for gpu in on.gpus) if on_gpu else on.memory
+    if way == "qlora":
+        four_bit = needed(shape, Lora(), REFERENCE_TOKENS, True, True) - round(shape.parameters * 1.45)
+        return on_gpu and four_bit <= room
+    return needed(shape, METHODS[way](), REFERENCE_TOKENS, on_gpu, on_gpu) <= room
+
+
+def largest_trainable(on: Machine, way: Way) -> Entry | None:
+    """The largest model of the catalogue that fits, or None."""
+    return max(
+        (entry for entry in CATALOGUE if trainable(entry, on, way)), key=lambda entry: entry.parameters, default=None
+    )
+
+
+def servable(shape: Shape, on: Machine) -> bool:
+    """Whether its weights at 8 bits and a conversation fit into memory."""
+    return shape.parameters * 1.1 + 500_000_000 <= on.memory
+
+
+def largest_servable(on: Machine) -> Entry | None:
+    """The largest model of the catalogue that can answer here, or None."""
+    return _largest(entry for entry in CATALOGUE if servable(entry, on))
+
+
+def _largest(entries: Iterable[Entry]) -> Entry | None:
+    return max(entries, key=lambda entry: entry.parameters, default=None)
+
+
+def abilities(entry: Entry, on: Machine) -> Ability:
+    """What `on` can do with `entry`."""
+    ways: tuple[Way, ...] = ("full", "lora", "qlora")
+    return Ability(entry, {way: trainable(entry, on, way) for way in ways}, servable(entry, on))

@@ -1,0 +1,41 @@
+"""Builds the trainer of LoRA. Knows peft."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from peft import LoraConfig, PeftModel, get_peft_model
+
+from pumice.train.methods import Lora
+from pumice.train.trainers.parts import Parts
+from pumice.train.trainers.sft import Trainer, build_sft, load_model
+
+
+def build(parts: Parts) -> Trainer:
+    """A new adapter on the base, or one that goes on."""
+    model, packed = load_model(parts)
+    knobs = parts.recipe.knobs
+    assert isinstance(knobs, Lora) and knobs.alpha is not None
+    with old_names():
+        if parts.adapter is not None:
+            tuned = PeftModel.from_pretrained(model, parts.adapter, is_trainable=True, local_files_only=True)
+        else:
+            config = LoraConfig(
+                r=knobs.r,
+                lora_alpha=knobs.alpha,
+                lora_dropout=knobs.dropout,
+                target_modules=knobs.targets if isinstance(knobs.targets, str) else list(knobs.targets),
+                task_type="CAUSAL_LM",
+            )
+            tuned = get_peft_model(model, config)
+    return build_sft(parts, tuned, packed)
+
+
+@contextmanager
+def old_names() -> Iterator[None]:
+    """peft reads a property that transformers has renamed; there is nothing that a user could do about it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        yield
