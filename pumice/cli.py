@@ -50,11 +50,11 @@ Setting = Annotated[list[str] | None, typer.Option("--set", help="Any recipe key
 
 def main() -> None:
     """The `pumice` command. Exit code 0: fine; 1: the user's input is at fault; 2: the command line is."""
-    from pumice import show
-
     try:
         app()
     except PumiceError as error:
+        from pumice import show
+
         show.failure(error)
         sys.exit(1)
     except KeyboardInterrupt:
@@ -82,8 +82,12 @@ def pumice(
 def check(
     data: Annotated[Path, typer.Argument(help="The data file.")],
     model: BaseModel = None,
-    max_length: Annotated[int | None, typer.Option(help="Tokens a row may have; by default the model's window.")] = None,
-    too_long: Annotated[str, typer.Option(help="error, drop, truncate or split.")] = "error",
+    max_length: Annotated[
+        int | None, typer.Option(help="Tokens a row may have; by default the model's window.")
+    ] = None,
+    too_long: Annotated[
+        str | None, typer.Option(help="error, drop, truncate or split; by default split for text, else error.")
+    ] = None,
     validation: Annotated[Path | None, typer.Option(help="A second file, checked for leakage.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -104,7 +108,9 @@ def check(
 
 
 @app.command()
-def run(source: Source, name: Name = None, model: BaseModel = None, settings: Setting = None, as_json: Json = False) -> None:
+def run(
+    source: Source, name: Name = None, model: BaseModel = None, settings: Setting = None, as_json: Json = False
+) -> None:
     """Check, train, evaluate and register: the whole way from a file to a model that answers."""
     _run("run", source, _overrides(name, model, settings), as_json)
 
@@ -128,7 +134,9 @@ def train(
 @app.command()
 def evaluate(
     model: Annotated[str, typer.Argument(help="A registered model: name or name@version.")],
-    data: Annotated[Path | None, typer.Option(help="Questions with answers; by default the model's own held-out set.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Questions with answers; by default the model's own held-out set.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Compare a registered model with its base on the same questions."""
@@ -156,7 +164,7 @@ def quickstart(as_json: Json = False) -> None:
     show.say("\nTry next:")
     show.say(f'   pumice chat {model} --prompt "Which file of Pumice should I read first?"')
     show.say(f"   pumice serve          # then: OpenAI(base_url='http://localhost:8080/v1').chat… model='{model}'")
-    show.say("   pumice run your.jsonl # rows like {\"prompt\": …, \"completion\": …}")
+    show.say('   pumice run your.jsonl # rows like {"prompt": …, "completion": …}')
 
 
 # Models
@@ -426,9 +434,9 @@ def _start(model: str | None, home: config.Home) -> Start:
     return starting_point(model or DEFAULT, None, registry, home)
 
 
-def _policy(word: str) -> Literal["error", "drop", "truncate", "split"]:
+def _policy(word: str | None) -> Literal["error", "drop", "truncate", "split"] | None:
     match word:
-        case "error" | "drop" | "truncate" | "split":
+        case None | "error" | "drop" | "truncate" | "split":
             return word
     raise InputError(f"--too-long {word}: no such policy.", fix="Choose one of error, drop, truncate, split.")
 
@@ -496,7 +504,7 @@ def _follow(job: Job, home: config.Home, as_json: bool) -> str:
     if ended.state is JobState.SUCCEEDED:
         if as_json:
             registry, _ = _registry()
-            report = show.model_document(registry.find(ended.model))["report"]
+            report = show.model_document(registry.find(str(ended.model)))["report"]
             show.document({"model": ended.model, "job": job.id, "report": report})
         return str(ended.model)
     if ended.state is JobState.STOPPED:
@@ -510,7 +518,21 @@ def _follow(job: Job, home: config.Home, as_json: bool) -> str:
 def _dry_run(source: Path, overrides: Mapping[str, str], as_json: bool) -> None:
     """What `train` would do: the filled-in recipe with its reasons, memory and time."""
     from pumice import show
+    from pumice.plan import gather
+    from pumice.registry.start import starting_point
     from pumice.train import sizes
     from pumice.train.recipe import resolve_recipe
 
     recipe = _recipe(source, overrides)
+    registry, home = _registry()
+    base = starting_point(recipe.model, recipe.start, registry, home).base
+    tokens = gather(recipe, base).rows.tokens
+    total = sum(len(row.ids) for row in tokens)
+    resolved, reasons = resolve_recipe(recipe, base, len(tokens), total)
+    on_gpu = bool(sizes.machine().gpus)
+    estimate = sizes.estimate(resolved, base, total, max(len(row.ids) for row in tokens), on_gpu)
+    values = resolved.model_dump(mode="json", exclude_none=True)
+    if as_json:
+        show.document({"recipe": values, "reasons": reasons, "estimate": vars(estimate)})
+    else:
+        show.dry_run(values, reasons, estimate)

@@ -44,9 +44,7 @@ def run(job: Job, home: Home, tell: Tell, should_stop: Callable[[], bool]) -> Mo
     return model
 
 
-def make(
-    plan: Plan, material: Material, job: Job, home: Home, tell: Tell, should_stop: Callable[[], bool]
-) -> Outcome:
+def make(plan: Plan, material: Material, job: Job, home: Home, tell: Tell, should_stop: Callable[[], bool]) -> Outcome:
     """Train the plan's recipe and compare the result with its base."""
     tell(Event("stage", {"name": "train"}))
     folder = home.jobs / job.id

@@ -16,9 +16,12 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 
+from pumice.data.checks import Check
+from pumice.doctor import Examination
 from pumice.errors import PumiceError
 from pumice.evaluate import report as reports
 from pumice.records import Event, Job, Key, Model, Report
+from pumice.train.sizes import Ability, Estimate
 
 console = Console(stderr=True, highlight=False)
 
@@ -50,7 +53,9 @@ def failure(error: PumiceError) -> None:
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: int = 0) -> None:
     """A table whose last `numbers` columns are set right."""
-    grid = Table(title=title or None, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False)
+    grid = Table(
+        title=title or None, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False
+    )
     for index, column in enumerate(columns):
         grid.add_column(column, justify="right" if index >= len(columns) - numbers else "left", overflow="fold")
     for row in rows:
@@ -234,7 +239,13 @@ def jobs(found: Sequence[Job]) -> None:
 def job(found: Job) -> None:
     """State, times, what came of it, and the recipe."""
     times = [(name, when(at)) for name, at in (("started", found.started), ("ended", found.ended)) if at]
-    facts = [("job", found.id), ("task", found.task), ("state", str(found.state)), ("created", when(found.created)), *times]
+    facts = [
+        ("job", found.id),
+        ("task", found.task),
+        ("state", str(found.state)),
+        ("created", when(found.created)),
+        *times,
+    ]
     ends = [(name, text) for name, text in (("model", found.model), ("error", found.error)) if text]
     recipe = [(f"recipe.{key}", str(value)) for key, value in found.recipe.items() if value is not None]
     table("", ["", ""], [*facts, *ends, *recipe])
@@ -250,10 +261,118 @@ def keys(found: Sequence[Key]) -> None:
     if not found:
         say("There is no key: on loopback none is asked for. Make one: pumice keys create NAME")
         return
-    rows = [(each.id, each.name, each.role, when(each.created), when(each.revoked) if each.revoked else "") for each in found]
+    rows = [
+        (each.id, each.name, each.role, when(each.created), when(each.revoked) if each.revoked else "")
+        for each in found
+    ]
     table("", ["key", "name", "role", "made", "revoked"], rows)
 
 
 def when(moment: datetime) -> str:
     """Local time to the minute."""
     return moment.astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def size(parameters: int) -> str:
+    """`134515008` as `135M`."""
+    return f"{parameters / 1e9:.1f}B" if parameters >= 999_500_000 else f"{parameters / 1e6:.0f}M"
+
+
+def mark(possible: bool) -> str:
+    """A cell of a table of abilities."""
+    return "yes" if possible else "-"
+
+
+def catalogue(rows: Sequence[Ability]) -> None:
+    """One line a known base."""
+    columns = ["model", "size", "window", "licence", "template", "reads", "full", "lora", "qlora", "serve"]
+    cells = [
+        (
+            row.entry.id,
+            size(row.entry.parameters),
+            f"{row.entry.window:,}",
+            row.entry.licence,
+            row.entry.template,
+            row.entry.modality,
+            *(mark(row.train[way]) for way in ("full", "lora", "qlora")),
+            mark(row.serve),
+        )
+        for row in rows
+    ]
+    table("", columns, cells)
+    say(
+        "The last four columns: what this machine can train, and serve. Any other Hugging Face id, folder or GGUF works too."
+    )
+
+
+def doctor(found: Examination) -> None:
+    """The machine, what it can do, and what to mend."""
+    machine = found.machine
+    gigabytes = f"{machine.memory / 1e9:.1f} GB, {machine.free / 1e9:.1f} GB free"
+    gpus = [("gpu", f"{gpu.name}, {gpu.memory / 1e9:.1f} GB, {gpu.free / 1e9:.1f} GB free") for gpu in machine.gpus]
+    able = [(f"largest for {way}", model) for way, model in found.largest.items()]
+    states = [(finding.what, finding.state) for finding in found.findings]
+    table(
+        "",
+        ["", ""],
+        [("cores", str(machine.cores)), ("memory", gigabytes), *(gpus or [("gpu", "none")]), *able, *states],
+    )
+    for finding in found.findings:
+        if finding.fix:
+            console.print(f"[bold yellow]{finding.what}:[/] {escape(finding.fix)}", soft_wrap=True)
+    if found.ok:
+        console.print("[bold green]Everything that a run needs is here.[/]")
+
+
+def check(found: Check) -> None:
+    """Every error with its place, then what is worth knowing."""
+    for finding in found.findings:
+        say(str(finding))
+    if found.errors > len(found.findings):
+        say(f"... and {found.errors - len(found.findings):,} more.")
+    for note in (*found.notes, *found.warnings):
+        say(note)
+    if found.lengths:
+        lengths(found)
+    if found.sample:
+        console.print("\nThe first row as the model reads it; [bold green]what is trained[/] is green:")
+        console.print(
+            "".join(f"[bold green]{escape(text)}[/]" if trained else escape(text) for text, trained in found.sample)
+        )
+    console.print()
+    if found.ok:
+        console.print(f"[bold green]{escape(found.path)} is fine:[/] {found.rows:,} rows of {found.kind} data.")
+    else:
+        noun = "error" if found.errors == 1 else "errors"
+        console.print(
+            f"[bold red]{escape(found.path)} has {found.errors:,} {noun}[/]; it cannot be trained on as it is."
+        )
+
+
+def lengths(found: Check) -> None:
+    """The histogram of row lengths against the window, and the counts of tokens."""
+    measured = found.lengths
+    assert measured is not None
+    most = max((bar.rows for bar in measured.histogram), default=0)
+    rows = [
+        (
+            f"{bar.over + 1:,} to {bar.upto:,}",
+            f"{bar.rows:,}",
+            "█" * max(1, round(40 * bar.rows / most)) if bar.rows else "",
+        )
+        for bar in measured.histogram
+    ]
+    console.print()
+    table("Tokens a row", ["", "rows", ""], rows)
+    about = "" if measured.exact else f"about, from {measured.measured:,} rows: "
+    say(
+        f"{about}{measured.trained:,} of {measured.total:,} tokens are trained on; the longest row has {measured.longest:,}, "
+    )
+    say(f"and {measured.limit:,} fit. {measured.note}")
+
+
+def dry_run(recipe: Mapping[str, Any], reasons: Mapping[str, str], estimate: Estimate) -> None:
+    """What `train` would do."""
+    rows = [(key, str(value), reasons.get(key, "")) for key, value in recipe.items() if value is not None]
+    table("", ["key", "value", "why"], [(key, value, reason.partition("; ")[2]) for key, value, reason in rows])
+    say(f"It would take {estimate}")

@@ -1,6 +1,6 @@
 """The server as one ASGI app: routes, the gate, errors, counts. Knows no torch: engines are child processes.
 
-A request goes through `Edge` (id, count, unforeseen errors), `Gate` (keys), the size limit, then its route.
+A request goes through `Edge` (id, count, size, unforeseen errors) and `Gate` (keys) to its route.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import sqlalchemy
 from fastapi import FastAPI, Response
 from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pumice import __version__
@@ -47,9 +48,7 @@ def create_app(home: Home, database: sqlalchemy.Engine, host: str) -> FastAPI:
             await service.pool.stop()
 
     # The pages that FastAPI offers for its schema load scripts from elsewhere; the schema itself stays.
-    app = FastAPI(
-        title="Pumice", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None, max_body_size=MAX_BODY
-    )
+    app = FastAPI(title="Pumice", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     refusals.install(app)
     app.add_middleware(Gate, keys=Identity(database), host=host)
     app.add_middleware(Edge, metrics=service.metrics)
@@ -71,7 +70,7 @@ def create_app(home: Home, database: sqlalchemy.Engine, host: str) -> FastAPI:
 
 
 class Edge:
-    """The outermost layer: names each request, counts it, and answers for errors that nobody foresaw."""
+    """The outermost layer: names each request, counts it, bounds its size, and answers for errors nobody foresaw."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app, self._metrics = app, metrics
@@ -81,7 +80,15 @@ class Edge:
             await self._app(scope, receive, send)
             return
         scope["request_id"] = f"req-{uuid.uuid4().hex}"
-        status = 0
+        status = received = 0
+
+        async def receiving() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > MAX_BODY:
+                raise HTTPException(413)
+            return message
 
         async def sending(message: Message) -> None:
             nonlocal status
@@ -91,7 +98,11 @@ class Edge:
             await send(message)
 
         try:
-            await self._app(scope, receive, sending)
+            declared = Headers(scope=scope).get("content-length", "")
+            if declared.isdecimal() and int(declared) > MAX_BODY:
+                await refusals.too_large().response()(scope, receive, sending)
+            else:
+                await self._app(scope, receiving, sending)
         except Exception:
             LOGGER.exception("request %s failed", scope["request_id"])
             if not status:

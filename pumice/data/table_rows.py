@@ -19,6 +19,7 @@ from pumice.errors import InputError
 _CELL_LIMIT = min(sys.maxsize, 2**31 - 1)
 _TWICE = "Two columns have this name.", "Rename or delete one of them."
 _OPEN = "A double quote opens a cell here and is never closed.", "Close it; all that follows was read as one cell."
+_RETURN = "A carriage return stands alone here.", "Save the file with usual line ends (LF), or quote the cell."
 _INSIDE = "A double quote stands inside a quoted cell.", 'Write it twice: "He said ""yes""."'
 
 
@@ -27,7 +28,9 @@ def read_csv(path: Path, log: Log) -> Iterator[Row]:
     with path.open("rb", buffering=BUFFER) as file:
         start = start_of_text(file, log)
         lines = _Lines(file, start, log)
-        first = next(lines)
+        first = next(lines, "")
+        if not first:
+            return
         lines.again = first
         separator = max(",;\t", key=first.count)
         if separator != ",":
@@ -36,7 +39,11 @@ def read_csv(path: Path, log: Log) -> Iterator[Row]:
         # The csv module refuses cells over 128 KiB by default; a row of training text may be longer.
         csv.field_size_limit(_CELL_LIMIT)
         reader = csv.reader(lines, delimiter=separator, strict=True)
-        header = next(reader, [])
+        try:
+            header = next(reader)
+        except csv.Error as error:
+            log.add((1, 1), "", *_fault(error))
+            return
         text = "".join(lines.taken)
         for index, name in enumerate(header):
             if name in header[:index]:
@@ -57,7 +64,7 @@ def _csv_rows(reader: Any, lines: _Lines, header: list[str], separator: str, log
         except StopIteration:
             return
         except csv.Error as error:
-            log.add((number, 1), "", *(_OPEN if "end of data" in str(error) else _INSIDE))
+            log.add((number, 1), "", *_fault(error))
             continue
         if not cells:
             lines.blank += 1
@@ -69,6 +76,14 @@ def _csv_rows(reader: Any, lines: _Lines, header: list[str], separator: str, log
             log.add(place, "", rule, f'A text that holds "{separator}" stands in double quotes.')
             continue
         yield _CsvRow(number, dict(zip(header, cells, strict=True)), text, separator)
+
+
+def _fault(error: csv.Error) -> tuple[str, str]:
+    """The csv module tells its three faults apart by their words alone."""
+    for words, fault in (("end of data", _OPEN), ("new-line", _RETURN)):
+        if words in str(error):
+            return fault
+    return _INSIDE
 
 
 class _CsvRow(Row):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from pumice.data.render import Renderer
@@ -18,6 +19,7 @@ from pumice.records import Example, Tokens
 TooLong = Literal["error", "drop", "truncate", "split"]
 
 _SHOWN = 5
+_SHORTEST = 8
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,9 @@ class Window:
     """
 
     def __init__(self, renderer: Renderer, max_length: int | None, policy: TooLong | None, log: Log) -> None:
-        if max_length is not None and not 1 < max_length <= renderer.window:
+        if max_length is not None and not _SHORTEST <= max_length <= renderer.window:
             raise InputError(
-                f"max_length = {max_length}; it must be from 2 to {renderer.window}.",
+                f"max_length = {max_length}; it must be from {_SHORTEST} to {renderer.window}.",
                 f"The base sees {renderer.window} tokens at once.",
                 "Choose less, or leave it out.",
             )
@@ -137,10 +139,10 @@ def trained(tokens: Tokens) -> int:
 
 def _split(tokens: Tokens, limit: int) -> tuple[Tokens, ...]:
     """Consecutive windows of about equal length, so that no last window is left with a token or two."""
-    count = -(-len(tokens.ids) // limit)
-    size = -(-len(tokens.ids) // count)
-    starts = range(0, len(tokens.ids), size)
-    return tuple(Tokens(tokens.ids[at : at + size], tokens.labels[at : at + size]) for at in starts)
+    length = len(tokens.ids)
+    count = -(-length // limit)
+    edges = [length * at // count for at in range(count + 1)]
+    return tuple(Tokens(tokens.ids[a:b], tokens.labels[a:b]) for a, b in pairwise(edges))
 
 
 class Bound:

@@ -110,7 +110,7 @@ def _check_json(text: str) -> None:
     except ValueError as error:
         raise InputError(
             "The answer does not follow the JSON schema.",
-            "The engine cannot enforce this schema; it knows the common keywords, but not `not` or look-around patterns.",
+            "The engine cannot enforce this schema; it knows no `not` and no look-around patterns.",
             "Write the schema with type, properties, required, items, enum and plain patterns.",
         ) from error
 

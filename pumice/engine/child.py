@@ -37,7 +37,9 @@ class Child:
         """Answers under way."""
         self._process = process
         self._log = log
-        self._http = httpx.AsyncClient(timeout=_NEVER, limits=httpx.Limits(max_connections=None), trust_env=False)
+        # No connection is kept: llama-server drops idle ones, and a request sent at that moment would be lost.
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+        self._http = httpx.AsyncClient(timeout=_NEVER, limits=limits, trust_env=False)
         self._lost = False
         self._ending: asyncio.Task[None] | None = None
 

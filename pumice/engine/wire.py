@@ -92,7 +92,7 @@ def body(request: Generate, ids_allowed: int) -> dict[str, Any]:
         "top_p": sampling.top_p,
         "top_k": 1 if greedy else 0,
         "samplers": samplers,
-        "repeat_last_n": -1,
+        "repeat_last_n": len(request.ids) + ids_allowed,
         "frequency_penalty": sampling.frequency_penalty,
         "presence_penalty": sampling.presence_penalty,
         "n_probs": sampling.logprobs,

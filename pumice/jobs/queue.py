@@ -123,7 +123,7 @@ class Queue:
         if job.state is JobState.RUNNING:
             assert job.pid is not None
             with suppress(psutil.NoSuchProcess):
-                pass
+                psutil.Process(job.pid).terminate()
         elif job.state is not JobState.STOPPED:
             raise InputError(f"Job {id} is {job.state} already.", fix=f"See it: pumice jobs show {id}")
         return self.get(id)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pumice.config import Home
 from pumice.data.checks import load
-from pumice.data.split import choose_sets
+from pumice.data.sets import choose_sets
 from pumice.engine.pool import Pool
 from pumice.errors import InputError
 from pumice.evaluate.run import evaluate

@@ -38,12 +38,21 @@ def front_matter(model: Model, base: Base) -> str:
         "pipeline_tag": "text-generation",
         "tags": ["pumice", model.method],
     }
-    licence = next((entry.licence for entry in CATALOGUE if entry.id in (base.name, hub_id(base))), None)
-    if licence:
-        told["license"] = licence.lower()
+    told |= licence(base)
     out = io.StringIO()
     YAML().dump(told, out)
     return out.getvalue()
+
+
+def licence(base: Base) -> dict[str, object]:
+    """The base's licence in the hub's words, where the catalogue knows it: a tuned model is under it too."""
+    known = {entry.id.partition("@")[0]: entry.licence for entry in CATALOGUE}
+    name = known.get(hub_id(base) or base.name)
+    if name is None:
+        return {}
+    if " " in name:
+        return {"license": "other", "license_name": name.lower().replace(" ", "-")}
+    return {"license": name.lower()}
 
 
 def opening(model: Model, base: Base) -> str:

@@ -21,7 +21,7 @@ from pumice.config import Home
 from pumice.errors import InputError, NotFoundError
 from pumice.evaluate import report as reports
 from pumice.records import Base, Model, Report, Stage
-from pumice.registry.card import card, recipe_yaml
+from pumice.registry.card import card
 from pumice.store.files import write_atomic
 from pumice.store.tables import models
 from pumice.train.methods import METHODS
@@ -75,7 +75,9 @@ class Registry:
             # Counting and inserting are one statement, so that two registrations never get the same number.
             adding = insert(models).values({**values, "version": newest.scalar_subquery() + 1}).returning(models)
             model = self._model(connection.execute(adding).mappings().one())
-            write_papers(part, model, base)
+            if model.report:
+                write_atomic(part / "report.json", orjson.dumps(values["report"], option=orjson.OPT_INDENT_2))
+            write_atomic(part / "README.md", card(model, base))
             if model.folder.exists():
                 # Left by a registration that was killed before its record was written.
                 shutil.rmtree(model.folder)
@@ -167,12 +169,3 @@ class Registry:
                 "report": None if report is None else reports.from_json(report),
             }
         )
-
-
-def write_papers(folder: Path, model: Model, base: Base) -> None:
-    """What lies beside the weights: the resolved recipe, the report and the card."""
-    write_atomic(folder / "recipe.yaml", recipe_yaml(model))
-    if model.report:
-        content = orjson.dumps(reports.to_json(model.report), option=orjson.OPT_INDENT_2)
-        write_atomic(folder / "report.json", content)
-    write_atomic(folder / "README.md", card(model, base))

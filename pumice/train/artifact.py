@@ -26,6 +26,8 @@ def describe(folder: Path, recipe: Recipe, base: Base) -> None:
     for name in FROM_BASE:
         if (base.folder / name).is_file():
             shutil.copy(base.folder / name, folder / name)
+    if not METHODS[recipe.method].adapter:
+        _restore_config(folder, base)
     write_recipe(recipe, folder / "recipe.yaml")
     record = {
         "base": base.name,
@@ -55,3 +57,15 @@ def check_adapter(adapter: Path, recipe: Recipe, base: Base) -> None:
             f"Its base has the hash {record['base_sha256'][:12]}, this one {base.sha256[:12]}.",
             "Start from the base that it was trained on.",
         )
+
+
+def _restore_config(folder: Path, base: Base) -> None:
+    """The base's own configuration instead of what training made of it (`use_cache` off, other special tokens)."""
+    config = json.loads((base.folder / "config.json").read_text())
+    trained = json.loads((folder / "config.json").read_text())
+    kept = {key: value for key, value in config.items() if key != "torch_dtype"} | {"dtype": trained["dtype"]}
+    write_atomic(folder / "config.json", json.dumps(kept, indent=2) + "\n")
+    generation = "generation_config.json"
+    (folder / generation).unlink(missing_ok=True)
+    if (base.folder / generation).is_file():
+        shutil.copy(base.folder / generation, folder / generation)

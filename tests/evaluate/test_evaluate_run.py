@@ -19,6 +19,9 @@ from pumice.errors import InputError
 from pumice.evaluate.run import MOST, Answers, Question, ask, choose, evaluate, telling, windows
 from pumice.records import Base, Event, Example, Tokens, Turn
 
+# peft 0.21 asks transformers 5 by a name that transformers has just deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+
 QUESTIONS = [
     ("What is the capital of France?", "Paris"),
     ("Who wrote Faust?", "Goethe"),
@@ -33,6 +36,10 @@ QUESTIONS = [
 
 def row(question: str, answer: str, line: int = 1) -> Example:
     return Example(line, (Turn(role="user", content=question), Turn(role="assistant", content=answer)))
+
+
+def quiet(event: Event) -> None:
+    """Nobody listens."""
 
 
 ROWS = [row(*pair, line) for line, pair in enumerate(QUESTIONS, 1)]
@@ -72,7 +79,6 @@ async def test_base_against_itself_and_against_an_adapter(tiny: Base, adapter: P
     try:
         same = await evaluate(tiny, tiny.folder, None, ROWS, "held-out rows", pool, told.append, seed=0)
         tuned = await evaluate(tiny, tiny.folder, adapter, ROWS, "held-out rows", pool, told.append, seed=0)
-        recall = await evaluate(tiny, tiny.folder, adapter, ROWS[:1], "recall of trained rows", pool, print, seed=0)
     finally:
         await pool.stop()
 
@@ -91,20 +97,19 @@ async def test_base_against_itself_and_against_an_adapter(tiny: Base, adapter: P
     assert all(sample.base != sample.tuned for sample in tuned.samples)
     assert len(tuned.samples) == 5
 
-    assert (recall.verdict, recall.count) == ("recall only", 1)
     assert_progress(told)
 
 
 async def test_a_whole_model_and_texts_that_are_longer_than_the_window(tiny: Base, home: Home, tmp_path: Path) -> None:
-    other = noisy(tiny, tmp_path / "other", 0.05)
+    other = noisy(tiny, tmp_path / "other", 5.0)
     pool, rows = Pool(home.cache), [*TEXTS, LONG_TEXT]
     renderer = Renderer(tiny.folder)
     assert len(renderer.train(LONG_TEXT).ids) > tiny.window
     try:
-        report = await evaluate(tiny, other.folder, None, rows, "validation file", pool, print, seed=0)
+        report = await evaluate(tiny, other.folder, None, rows, "validation file", pool, quiet, seed=0)
         with pytest.raises(InputError, match="tuned model's loss is nan"):
             broken = noisy(tiny, tmp_path / "broken", math.nan)
-            await evaluate(tiny, broken.folder, None, rows, "validation file", pool, print, seed=0)
+            await evaluate(tiny, broken.folder, None, rows, "validation file", pool, quiet, seed=0)
     finally:
         await pool.stop()
 
@@ -157,7 +162,7 @@ def test_rows_longer_than_the_window_are_left_out_aloud(tiny: Base) -> None:
 def test_a_question_is_the_prompt_that_v1_would_send_and_the_last_turn_its_reference(tiny: Base) -> None:
     renderer = Renderer(tiny.folder)
     first, second = ROWS[0].messages, ROWS[1].messages
-    (question,) = ask([Example(1, (*first, *second))], renderer, print)
+    (question,) = ask([Example(1, (*first, *second))], renderer, quiet)
     assert (question.asked, question.reference) == QUESTIONS[1]
     assert question.prompt == renderer.prompt([*first, second[0]])
 
@@ -168,7 +173,7 @@ def test_more_than_500_rows_are_sampled_by_the_seed(tiny: Base) -> None:
     chosen = choose(rows, 0, told.append)
     assert len(chosen) == MOST
     assert [each.line for each in chosen] == sorted(each.line for each in chosen)
-    assert chosen == choose(rows, 0, print) != choose(rows, 1, print)
+    assert chosen == choose(rows, 0, quiet) != choose(rows, 1, quiet)
     assert "500 of 600 rows" in told[0].data["text"]
     assert choose(rows[:MOST], 0, told.append) == rows[:MOST]
     assert len(told) == 1

@@ -57,6 +57,11 @@ def unforeseen(request_id: str) -> Refusal:
     return Refusal(500, f"The server failed; its log holds the reason under {request_id}.", code="internal_error")
 
 
+def too_large() -> Refusal:
+    """What to tell the caller of a body beyond the limit of `app.MAX_BODY`."""
+    return Refusal(413, "The body is larger than 10 MB.")
+
+
 def near(word: str, known: Collection[str]) -> str:
     """`Did you mean …?` with the nearest known words, or nothing."""
     found = difflib.get_close_matches(word, sorted(known), n=3)
@@ -86,7 +91,7 @@ async def _answer_http(request: Request, error: Exception) -> JSONResponse:
     messages = {
         404: f"Unknown request URL: {request.method} {request.url.path}.",
         405: f"{request.url.path} does not take {request.method}.",
-        413: "The body is larger than 10 MB.",
+        413: too_large().message,
     }
     message = messages.get(error.status_code, str(error.detail))
     return Refusal(error.status_code, message, headers=error.headers).response()
@@ -99,7 +104,7 @@ async def _answer_invalid(request: Request, error: Exception) -> JSONResponse:
 
 def _invalid(first: Mapping[str, Any]) -> Refusal:
     """One pydantic finding as OpenAI words it: the field in the user's own path and the rule."""
-    place = _place(first["loc"][1:])
+    place = _place([*first["loc"][1:], *([first["ctx"]["name"]] if "name" in first.get("ctx", {}) else [])])
     given = "" if first["input"] is None or len(repr(first["input"])) > 80 else f", got {first['input']!r}"
     match first["type"]:
         case "json_invalid":
@@ -109,10 +114,9 @@ def _invalid(first: Mapping[str, Any]) -> Refusal:
         case "missing":
             return Refusal(400, f"Missing required parameter: '{place}'.", place, "missing_required_parameter")
         case "unknown":
-            name = f"{place}.{first['ctx']['name']}".removeprefix(".")
-            return Refusal(
-                400, f"Unrecognized request argument supplied: {name}.{first['ctx']['near']}", name, "unknown_parameter"
-            )
+            return Refusal(400, f"{first['msg']}: {place}.{first['ctx']['near']}", place, "unknown_parameter")
+        case "conflict":
+            return Refusal(400, f"{first['msg']}.", place, "invalid_value")
         case "unsupported":
             return Refusal(400, f"'{place}' is not supported: {first['msg']}", place, "unsupported_parameter")
         case "model_attributes_type":

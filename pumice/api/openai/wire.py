@@ -24,8 +24,15 @@ class Wire(BaseModel):
         known = [field.alias or name for name, field in cls.model_fields.items()]
         unknown = next((name for name in value if name not in known), None) if isinstance(value, dict) else None
         if unknown is not None:
-            raise PydanticCustomError("unknown", "unknown", {"name": unknown, "near": near(unknown, known)})
+            raise PydanticCustomError(
+                "unknown", "Unrecognized request argument supplied", {"name": unknown, "near": near(unknown, known)}
+            )
         return value
+
+
+def _conflict(name: str, rule: str) -> PydanticCustomError:
+    """Fields that are right alone and wrong together; `name` is the one to change."""
+    return PydanticCustomError("conflict", "{rule}", {"name": name, "rule": rule})
 
 
 def _absent(why: str, *harmless: Any) -> BeforeValidator:
@@ -129,7 +136,7 @@ class Sampled(Harmless):
     @model_validator(mode="after")
     def _options_need_a_stream(self) -> Self:
         if self.stream_options is not None and not self.stream:
-            raise ValueError("'stream_options' is only for `stream: true`")
+            raise _conflict("stream_options", "'stream_options' is only for `stream: true`")
         return self
 
 
@@ -163,7 +170,7 @@ class ResponseFormat(Wire):
     @model_validator(mode="after")
     def _schema_and_type_agree(self) -> Self:
         if (self.type == "json_schema") != (self.json_schema is not None):
-            raise ValueError("type 'json_schema' and the field 'json_schema' go together")
+            raise _conflict("json_schema", "type 'json_schema' and the field 'json_schema' go together")
         return self
 
 
@@ -190,9 +197,9 @@ class ChatRequest(Sampled):
     @model_validator(mode="after")
     def _words_agree(self) -> Self:
         if self.top_logprobs and not self.logprobs:
-            raise ValueError("'top_logprobs' is only for `logprobs: true`")
+            raise _conflict("top_logprobs", "'top_logprobs' is only for `logprobs: true`")
         if self.max_tokens is not None and self.max_completion_tokens is not None:
-            raise ValueError("'max_tokens' and 'max_completion_tokens' are the same; send one")
+            raise _conflict("max_tokens", "'max_tokens' and 'max_completion_tokens' are the same; send one")
         return self
 
 
@@ -209,7 +216,9 @@ class CompletionRequest(Sampled):
     @model_validator(mode="after")
     def _echo_has_no_logprobs(self) -> Self:
         if self.echo and self.logprobs is not None:
-            raise ValueError("'echo' with 'logprobs' is not supported: the engine gives no probabilities of a prompt")
+            raise _conflict(
+                "echo", "'echo' with 'logprobs' is not supported: the engine gives no probabilities of a prompt"
+            )
         return self
 
 

@@ -21,6 +21,8 @@ def build(parts: Parts) -> Trainer:
     with old_names():
         if parts.adapter is not None:
             tuned = PeftModel.from_pretrained(model, parts.adapter, is_trainable=True, local_files_only=True)
+            # Where it finds no config.json under this name, peft asks the hub at every checkpoint.
+            tuned.peft_config["default"].base_model_name_or_path = str(parts.base.folder)
         else:
             config = LoraConfig(
                 r=knobs.r,

@@ -41,14 +41,23 @@ class Trainer(SFTTrainer):
             return super().compute_loss(  # type: ignore[no-untyped-call]
                 model, inputs, return_outputs, num_items_in_batch
             )
-        causal = model.get_base_model() if isinstance(model, PeftModel) else model
+        causal = bare(model)
+        backbone: Any = causal.base_model
         labels = inputs["labels"]
         without = {key: value for key, value in inputs.items() if key != "labels"}
-        hidden = causal.base_model(**without, use_cache=False).last_hidden_state
-        total = fast.label_loss(hidden, causal.get_output_embeddings(), labels)
+        hidden = backbone(**without, use_cache=False).last_hidden_state
+        head = causal.get_output_embeddings()  # type: ignore[no-untyped-call]
+        total = fast.label_loss(hidden, head, labels)
         count = (labels[:, 1:] != -100).sum() if num_items_in_batch is None else num_items_in_batch
         self._total_train_tokens += labels.numel()
         return total / count
+
+
+def bare(model: Any) -> PreTrainedModel:
+    """The model inside peft's, with whatever peft has put into it."""
+    inner = model.get_base_model() if isinstance(model, PeftModel) else model
+    assert isinstance(inner, PreTrainedModel)
+    return inner
 
 
 def load_model(parts: Parts) -> tuple[PreTrainedModel, bool]:
@@ -58,7 +67,7 @@ def load_model(parts: Parts) -> tuple[PreTrainedModel, bool]:
     dtype = torch.bfloat16 if parts.cuda and adapter else torch.float32
     try:
         model = AutoModelForCausalLM.from_pretrained(
-            parts.base.folder, dtype=dtype, use_safetensors=True, local_files_only=True, attn_implementation="sdpa"
+            parts.base.folder, dtype=dtype, use_safetensors=True, local_files_only=True
         )
     except (OSError, ValueError) as error:
         raise InputError(f"The base {parts.base.name} cannot be loaded for training.", str(error)) from error
@@ -84,12 +93,11 @@ def build_sft(parts: Parts, model: Any, packed: bool) -> Trainer:
         dataset_kwargs={"skip_prepare_dataset": True},
     )
     trainer = Trainer(model, arguments, train_dataset=parts.rows, processing_class=parts.tokenizer)
-    causal = model.get_base_model() if isinstance(model, PeftModel) else model
     trainer.fast_loss = (
         packed
         and not parts.cuda
         and not trainer.aux_loss_enabled
-        and fast.plain_head(causal)
+        and fast.plain_head(bare(model))
         and trainer.accelerator.num_processes == 1
     )
     return trainer

@@ -1,0 +1,5 @@
+"""`python -m pumice` is the `pumice` command."""
+
+from pumice.cli import main
+
+main()

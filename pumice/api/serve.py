@@ -1,0 +1,47 @@
+"""The server on its port, until it is told to end. Knows sockets and uvicorn, nothing of requests."""
+
+from __future__ import annotations
+
+import logging
+import socket
+
+import uvicorn
+
+from pumice.api.app import create_app
+from pumice.api.identity import Identity, is_loopback, may_bind
+from pumice.config import Home
+from pumice.errors import InputError
+from pumice.store.tables import open_database
+
+LOGGER = logging.getLogger("pumice")
+
+
+def serve(home: Home, host: str, port: int) -> None:
+    """Answer on `host:port` (0: any free one). Raises `InputError` when the address cannot be had or needs a key."""
+    database = open_database(home.database)
+    keys = Identity(database)
+    may_bind(host, keys)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    with listen(host, port) as listener:
+        address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+        LOGGER.info("Pumice answers on %s/v1 (ctrl-C ends it)", address)
+        if is_loopback(host) and not keys.exist():
+            LOGGER.info("No key is asked for on this machine; `pumice keys create NAME` changes that.")
+        configuration = uvicorn.Config(
+            create_app(home, database, host), log_level="warning", timeout_graceful_shutdown=5
+        )
+        uvicorn.Server(configuration).run(sockets=[listener])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket, taken before anything is said or started."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise InputError(
+            f"The address {host}:{port} cannot be had: {error.strerror or error}.",
+            "Another server may be listening there, or it is no address of this machine.",
+            "Choose another: pumice serve --port 8081",
+        ) from error

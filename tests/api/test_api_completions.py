@@ -1,0 +1,83 @@
+"""Plain completions through the official client."""
+
+from __future__ import annotations
+
+import openai
+import pytest
+from live_server import Live
+
+from pumice.data.render import Renderer
+
+TEXT = "The capital of France is"
+
+
+def test_a_text_and_its_ids_go_on_alike(live: Live) -> None:
+    ids = Renderer(live.base.folder).encode(TEXT)
+    arguments = {"model": live.base.name, "temperature": 0, "max_tokens": 8}
+    text = live.client.completions.create(prompt=TEXT, **arguments)
+    by_ids = live.client.completions.create(prompt=ids, **arguments)
+    assert text.object == "text_completion"
+    assert "Paris" in text.choices[0].text
+    assert text.choices[0].finish_reason == "length"
+    assert (text.usage.prompt_tokens, text.usage.completion_tokens) == (len(ids), 8)
+    assert (by_ids.choices, by_ids.usage) == (text.choices, text.usage)
+
+
+def test_several_prompts_have_their_answers_in_order(live: Live) -> None:
+    arguments = {"model": live.base.name, "temperature": 0, "max_tokens": 4}
+    prompts = [TEXT, "One, two, three,"]
+    alone = [live.client.completions.create(prompt=prompt, **arguments) for prompt in prompts]
+    together = live.client.completions.create(prompt=prompts, n=2, **arguments)
+    texts = [answer.choices[0].text for answer in alone]
+    assert [choice.text for choice in together.choices] == [texts[0], texts[0], texts[1], texts[1]]
+    assert [choice.index for choice in together.choices] == [0, 1, 2, 3]
+    assert together.usage.prompt_tokens == sum(answer.usage.prompt_tokens for answer in alone)
+    assert together.usage.completion_tokens == 16
+    prompts_as_ids = [Renderer(live.base.folder).encode(prompt) for prompt in prompts]
+    by_ids = live.client.completions.create(prompt=prompts_as_ids, **arguments)
+    assert [choice.text for choice in by_ids.choices] == texts
+
+
+def test_a_stream_and_an_echo(live: Live) -> None:
+    arguments = {"model": live.base.name, "prompt": TEXT, "temperature": 0, "max_tokens": 6}
+    plain = live.client.completions.create(**arguments)
+    echoed = live.client.completions.create(**arguments, echo=True)
+    assert echoed.choices[0].text == TEXT + plain.choices[0].text
+    chunks = list(
+        live.client.completions.create(**arguments, echo=True, stream=True, stream_options={"include_usage": True})
+    )
+    *answer, last = chunks
+    assert "".join(chunk.choices[0].text for chunk in answer) == echoed.choices[0].text
+    assert (last.choices, last.usage) == ([], plain.usage)
+    assert answer[-1].choices[0].finish_reason == "length"
+
+
+def test_by_default_sixteen_tokens(live: Live) -> None:
+    answer = live.client.completions.create(model="red", prompt=TEXT, temperature=0)
+    assert answer.usage.completion_tokens == 16
+
+
+def test_probabilities_beside_each_token(live: Live) -> None:
+    answer = live.client.completions.create(
+        model=live.base.name, prompt=TEXT, temperature=0, max_tokens=6, logprobs=2, stop="."
+    )
+    choice = answer.choices[0]
+    logprobs = choice.logprobs
+    assert logprobs.tokens[0] == " Paris"
+    assert all(
+        max(top.values()) == chosen for top, chosen in zip(logprobs.top_logprobs, logprobs.token_logprobs, strict=True)
+    )
+    assert [
+        choice.text[at:].startswith(token) for at, token in zip(logprobs.text_offset, logprobs.tokens, strict=True)
+    ][:1] == [True]
+    assert logprobs.text_offset[:2] == [0, len(" Paris")]
+
+
+def test_ids_beyond_the_vocabulary(live: Live) -> None:
+    with pytest.raises(openai.BadRequestError, match=r"99,?999,?999.*vocabulary"):
+        live.client.completions.create(model=live.base.name, prompt=[1, 99_999_999])
+
+
+def test_an_empty_text_begins_somewhere(live: Live) -> None:
+    answer = live.client.completions.create(model=live.base.name, prompt="", temperature=0, max_tokens=3)
+    assert answer.usage.completion_tokens == 3

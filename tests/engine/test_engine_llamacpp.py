@@ -1,0 +1,268 @@
+"""llama.cpp answers as transformers does, keeps adapters apart, and dies as it should."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from pathlib import Path
+
+import psutil
+import pytest
+import pytest_asyncio
+from engine_room import check_against, collect, copy_of, ids_of
+
+from pumice.data.render import Renderer
+from pumice.engine import llamacpp
+from pumice.engine.contract import Generate, Sampling
+from pumice.engine.llamacpp import LlamaCpp
+from pumice.errors import InputError, NotFoundError, UnavailableError
+from pumice.records import Base
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+PROMPTS = [[1, 520, 9531, 198], [504, 3575, 282, 4649, 314], [1, 4093, 198, 2683, 359, 260, 3575, 2, 198]]
+Reference = Callable[..., list[list[float]]]
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def real(base: Base, cache: Path) -> AsyncIterator[LlamaCpp]:
+    engine = await llamacpp.start(base.folder, cache=cache, context=512, slots=2, threads=1)
+    yield engine
+    await engine.stop()
+
+
+@pytest.mark.parametrize("adapter", [None, "left", "right"])
+async def test_answers_are_those_of_transformers(
+    exact: LlamaCpp, tiny: Base, tiny_adapters: dict[str, Path], reference: Reference, adapter: str | None
+) -> None:
+    for prompt in PROMPTS:
+        deltas = await collect(exact, prompt, adapter, logprobs=3)
+        rows = reference(tiny.folder, prompt + ids_of(deltas), tiny_adapters.get(adapter or ""))
+        check_against(rows, prompt, deltas)
+
+
+async def test_each_request_in_a_crowd_gets_its_own_adapter(exact: LlamaCpp) -> None:
+    asked = [(prompt, adapter) for prompt in PROMPTS for adapter in (None, "left", "right")]
+    alone = [ids_of(await collect(exact, prompt, adapter)) for prompt, adapter in asked]
+    assert len({tuple(ids) for ids in alone[:3]}) == 3
+    crowd = await asyncio.gather(*(collect(exact, prompt, adapter) for prompt, adapter in asked * 2))
+    assert [ids_of(deltas) for deltas in crowd] == alone * 2
+
+
+async def test_adapters_load_under_traffic_without_a_failed_or_wrong_answer(
+    tiny: Base, tiny_adapters: dict[str, Path], cache: Path, exact: LlamaCpp
+) -> None:
+    expected = ids_of(await collect(exact, PROMPTS[0], max_tokens=24))
+    left = ids_of(await collect(exact, PROMPTS[0], "left", max_tokens=24))
+    engine = await llamacpp.start(tiny.folder, cache=cache, quant="f32", slots=2, threads=1)
+    first = (await engine.stats()).pid
+    loaded = asyncio.Event()
+
+    async def ask() -> list[list[int]]:
+        answers = []
+        while not loaded.is_set() or not answers:
+            answers.append(ids_of(await collect(engine, PROMPTS[0], max_tokens=24)))
+        return answers
+
+    traffic = [asyncio.create_task(ask()) for _ in range(4)]
+    await asyncio.gather(*(engine.load_adapter(name, folder) for name, folder in tiny_adapters.items()))
+    assert ids_of(await collect(engine, PROMPTS[0], "left", max_tokens=24)) == left
+    loaded.set()
+    answers = [answer for answers in await asyncio.gather(*traffic) for answer in answers]
+    assert len(answers) > 4
+    assert all(answer == expected for answer in answers)
+    stats = await engine.stats()
+    assert stats.pid != first
+    assert stats.adapters == tuple(tiny_adapters)
+    await engine.stop()
+    assert not psutil.pid_exists(first)
+    assert not psutil.pid_exists(stats.pid)
+
+
+async def test_an_answer_under_way_ends_on_the_child_it_began_on(
+    tiny: Base, tiny_adapters: dict[str, Path], cache: Path
+) -> None:
+    engine = await llamacpp.start(tiny.folder, cache=cache, quant="f32", slots=2, threads=1)
+    first = (await engine.stats()).pid
+    async with aclosing(engine.generate(Generate(PROMPTS[0], Sampling(max_tokens=400)))) as deltas:
+        got = ids_of([await anext(deltas)])
+        await engine.load_adapter("left", tiny_adapters["left"])
+        assert psutil.pid_exists(first)
+        got += ids_of([delta async for delta in deltas])
+    assert got == ids_of(await collect(engine, PROMPTS[0], max_tokens=400))
+    await engine.stop()
+    assert not psutil.pid_exists(first)
+
+
+async def test_an_adapter_can_be_taken_away_and_replaced(
+    tiny: Base, tiny_adapters: dict[str, Path], cache: Path, exact: LlamaCpp
+) -> None:
+    engine = await llamacpp.start(tiny.folder, cache=cache, quant="f32", slots=1, threads=1)
+    await engine.load_adapter("mine", tiny_adapters["left"])
+    assert ids_of(await collect(engine, PROMPTS[1], "mine")) == ids_of(await collect(exact, PROMPTS[1], "left"))
+    await engine.load_adapter("mine", tiny_adapters["right"])
+    assert ids_of(await collect(engine, PROMPTS[1], "mine")) == ids_of(await collect(exact, PROMPTS[1], "right"))
+    await engine.unload_adapter("mine")
+    with pytest.raises(NotFoundError, match="mine is not loaded"):
+        await collect(engine, PROMPTS[1], "mine")
+    assert (await engine.stats()).adapters == ()
+    await engine.stop()
+
+
+async def test_leaving_an_answer_frees_its_slot(tiny: Base, cache: Path) -> None:
+    engine = await llamacpp.start(tiny.folder, cache=cache, quant="f32", slots=1, threads=1)
+    for _ in range(3):
+        async with aclosing(engine.generate(Generate(PROMPTS[0], Sampling(max_tokens=500)))) as deltas:
+            await anext(deltas)
+    assert (await engine.stats()).running == 0
+    child = engine._child
+    assert child is not None
+    slots = (await child._http.get("/slots")).json()
+    while any(slot["is_processing"] for slot in slots):
+        assert all(slot["next_token"][0]["n_decoded"] < 400 for slot in slots if slot["is_processing"])
+        slots = (await child._http.get("/slots")).json()
+    await engine.stop()
+
+
+async def test_the_stop_token_ends_the_answer_and_is_not_part_of_it(real: LlamaCpp, base: Base) -> None:
+    prompt = Renderer(base.folder).prompt([{"role": "user", "content": "What is the capital of France?"}])
+    deltas = await collect(real, prompt, max_tokens=64)
+    assert deltas[-1].finish == "stop"
+    assert not set(ids_of(deltas)) & set(Renderer(base.folder).stop_ids)
+    cut = await collect(real, prompt, max_tokens=3)
+    assert (ids_of(cut), cut[-1].finish) == (ids_of(deltas)[:3], "length")
+
+
+async def test_no_token_inside_a_character_is_lost(real: LlamaCpp, base: Base) -> None:
+    renderer = Renderer(base.folder)
+    prompt = renderer.encode("😀🚀🎉 漢字 😀🚀🎉 漢字 😀🚀🎉 漢字 😀🚀")
+    ids = ids_of(await collect(real, prompt, max_tokens=24))
+    assert len(ids) == 24
+    assert any(renderer.decode([id_]) == "\ufffd" for id_ in ids)
+    assert "🎉" in renderer.decode(ids)
+
+
+async def test_a_json_schema_is_kept(real: LlamaCpp, base: Base) -> None:
+    renderer = Renderer(base.folder)
+    prompt = renderer.prompt([{"role": "user", "content": "Where is the Louvre?"}])
+    schema = {"type": "object", "properties": {"city": {"enum": ["Oslo", "Paris"]}}, "required": ["city"]}
+    request = Generate(prompt, Sampling(max_tokens=64), json_schema=json.dumps(schema))
+    ids = ids_of([delta async for delta in real.generate(request)])
+    assert json.loads(renderer.decode(ids))["city"] in ("Oslo", "Paris")
+    with pytest.raises(InputError, match="no JSON object"):
+        await anext(real.generate(Generate(prompt, json_schema="[")))
+
+
+async def test_a_seed_repeats_an_answer_and_no_seed_does_not(exact: LlamaCpp) -> None:
+    hot = {"temperature": 1.0, "max_tokens": 20}
+    first, again = [ids_of(await collect(exact, PROMPTS[0], **hot, seed=5)) for _ in range(2)]
+    assert first == again
+    free = {tuple(ids_of(await collect(exact, PROMPTS[0], **hot))) for _ in range(3)}
+    assert len(free) == 3
+
+
+async def test_sampling_reaches_beyond_the_servers_own_limits(
+    exact: LlamaCpp, tiny: Base, reference: Reference
+) -> None:
+    """llama-server keeps the 40 most likely tokens by default; a request without limits must reach the others."""
+    best = sorted(range(tiny.vocabulary), key=reference(tiny.folder, PROMPTS[0])[-1].__getitem__, reverse=True)
+    drawn = [ids_of(await collect(exact, PROMPTS[0], temperature=1.0, seed=s, max_tokens=1)) for s in range(12)]
+    assert {id_ for ids in drawn for id_ in ids} - set(best[:40])
+    narrow = [
+        ids_of(await collect(exact, PROMPTS[0], temperature=1.0, top_p=1e-6, seed=s, max_tokens=1)) for s in (1, 2)
+    ]
+    assert narrow == [[best[0]], [best[0]]]
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (Generate([]), "The prompt is empty"),
+        (Generate([5] * 512), "The prompt has 512 tokens"),
+        (Generate([5], Sampling(max_tokens=0)), "max_tokens = 0"),
+    ],
+)
+async def test_what_cannot_be_answered_is_refused(exact: LlamaCpp, request_: Generate, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        await anext(exact.generate(request_))
+
+
+async def test_an_answer_ends_where_the_context_does(exact: LlamaCpp) -> None:
+    deltas = await collect(exact, [5] * 509, max_tokens=50)
+    assert (len(ids_of(deltas)), deltas[-1].finish) == (3, "length")
+
+
+async def test_a_killed_process_fails_the_answer_at_once(tiny: Base, cache: Path) -> None:
+    engine = await llamacpp.start(tiny.folder, cache=cache, quant="f32", slots=1, threads=1)
+    pid = (await engine.stats()).pid
+    with pytest.raises(UnavailableError, match="ended during the answer"):
+        async for _ in engine.generate(Generate(PROMPTS[0], Sampling(max_tokens=500))):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    assert not engine.alive
+    with pytest.raises(UnavailableError):
+        await collect(engine, PROMPTS[0])
+    await engine.stop()
+    await engine.stop()
+    assert not psutil.pid_exists(pid)
+
+
+async def test_a_start_that_fails_quotes_the_last_line_of_the_log(
+    tiny: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(llamacpp.gguf, "write_model", lambda folder, out, quant, streamable: write_junk(out))
+    with pytest.raises(UnavailableError, match="Failed to init server") as caught:
+        await llamacpp.start(tiny.folder, cache=tmp_path)
+    assert str(tmp_path) in caught.value.fix
+
+
+def write_junk(out: Path) -> None:
+    out.parent.mkdir(parents=True)
+    out.write_bytes(b"GGUF junk")
+
+
+async def test_two_starts_at_once_share_one_cache(tiny: Base, tmp_path: Path, exact: LlamaCpp) -> None:
+    engines = await asyncio.gather(
+        *(llamacpp.start(tiny.folder, cache=tmp_path, quant="f32", slots=1, threads=1) for _ in "ab")
+    )
+    for engine in engines:
+        assert ids_of(await collect(engine, PROMPTS[0])) == ids_of(await collect(exact, PROMPTS[0]))
+        await engine.stop()
+    assert [path.suffix for path in (tmp_path / "gguf").iterdir()] == [".gguf"]
+    assert list((tmp_path / "logs").iterdir()) == []
+
+
+async def test_changed_weights_are_converted_again(tiny: Base, tmp_path: Path) -> None:
+    folder = copy_of(tiny.folder, tmp_path / "model")
+    for _ in range(2):
+        await (await llamacpp.start(folder, cache=tmp_path, quant="q8_0", slots=1, threads=1)).stop()
+    assert len(list((tmp_path / "gguf").iterdir())) == 1
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\0")
+    await (await llamacpp.start(folder, cache=tmp_path, quant="q8_0", slots=1, threads=1)).stop()
+    assert len(list((tmp_path / "gguf").iterdir())) == 2
+
+
+async def test_a_killed_parent_takes_its_engine_with_it(tiny: Base, cache: Path) -> None:
+    code = (
+        "import asyncio, sys, time\nfrom pathlib import Path\nfrom pumice.engine import llamacpp\n"
+        "async def main():\n"
+        f"    engine = await llamacpp.start(Path({str(tiny.folder)!r}), cache=Path({str(cache)!r}), quant='f32', threads=1)\n"
+        "    print((await engine.stats()).pid, flush=True)\n"
+        "    await asyncio.sleep(600)\n"
+        "asyncio.run(main())\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout
+        pid = int(await asyncio.to_thread(parent.stdout.readline))
+        engine = psutil.Process(pid)
+        parent.kill()
+    await asyncio.to_thread(engine.wait, 30)
+    assert not engine.is_running()

@@ -1,0 +1,116 @@
+"""A worker is a process of its own: whatever happens to it, or to whoever started it, the job ends in a true state."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pumice.config import Home
+from pumice.errors import NotFoundError
+from pumice.jobs.launch import Here, farewell
+from pumice.jobs.queue import Queue
+from pumice.records import Base, Event, Job, JobState
+from pumice.store.tables import open_database
+
+
+@pytest.fixture
+def queue(home: Home) -> Queue:
+    return Queue(open_database(home.database), home)
+
+
+def until(true: Callable[[], bool]) -> None:
+    """Wait for something that must come."""
+    while not true():
+        time.sleep(0.02)
+
+
+def submit(queue: Queue, tiny: Base, data: Path, **recipe: object) -> Job:
+    return queue.submit("train", {"model": str(tiny.folder), "name": "faq", "data": str(data), **recipe})
+
+
+def kinds(queue: Queue, job: Job) -> list[str]:
+    return [event.kind for event in queue.read_events(job.id)[0]]
+
+
+def test_broken_data_fails_the_job_with_every_finding(queue: Queue, tiny: Base, tmp_path: Path) -> None:
+    data = tmp_path / "faq.jsonl"
+    data.write_text('{"prompt": "a", "completion": "b"}\n{"prompt": "a"\n{"prompt": "c", "completion": ""}\n')
+    worker = Here(queue).start(submit(queue, tiny, data).id)
+    job = worker.wait()
+    assert (job.state, job.pid, worker.returncode) == (JobState.FAILED, worker.pid, 1)
+    assert job.error and "faq.jsonl has 2 errors; nothing was trained or changed" in job.error
+    event = list(queue.follow(job.id))[-1]
+    assert event.kind == "error" and event.data["what"] == job.error and event.data["total"] == 2
+    assert [(finding["path"], finding["line"]) for finding in event.data["findings"]] == [
+        (str(data), 2),
+        (str(data), 3),
+    ]
+    assert "Traceback" not in (queue.folder(job.id) / "log.txt").read_text()
+
+
+def test_a_killed_worker_leaves_an_interrupted_job(queue: Queue, tiny: Base, tmp_path: Path) -> None:
+    # Nobody ever writes into the pipe, so the worker cannot get ahead of the signal.
+    os.mkfifo(tmp_path / "faq.jsonl")
+    job = submit(queue, tiny, tmp_path / "faq.jsonl")
+    worker = Here(queue).start(job.id)
+    until(lambda: queue.get(job.id).state is JobState.RUNNING)
+    os.kill(worker.pid, signal.SIGKILL)
+    ended = worker.wait()
+    assert (ended.state, worker.returncode) == (JobState.INTERRUPTED, -signal.SIGKILL)
+    assert ended.error == "The worker was killed by signal 9 (SIGKILL): most often the machine ran out of memory."
+    assert queue.resume(job.id).state is JobState.QUEUED
+
+
+def test_a_worker_stops_with_a_checkpoint_when_its_parent_is_killed(queue: Queue, tiny: Base, tmp_path: Path) -> None:
+    data = tmp_path / "faq.jsonl"
+    data.write_text("".join(json.dumps({"prompt": f"q{n}", "completion": f"a{n}"}) + "\n" for n in range(40)))
+    job = submit(queue, tiny, data, epochs=1e6)
+    code = f"""
+import sys, time
+from pathlib import Path
+from pumice.config import Home
+from pumice.jobs.launch import Here
+from pumice.jobs.queue import Queue
+from pumice.store.tables import open_database
+home = Home(Path({str(queue.home.root)!r}))
+print(Here(Queue(open_database(home.database), home)).start({job.id!r}).pid, flush=True)
+time.sleep(600)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout
+        pid = int(parent.stdout.readline())
+        until(lambda: "step" in kinds(queue, job) or queue.get(job.id).state is not JobState.RUNNING)
+        assert psutil.Process(pid).nice() == 19
+        parent.kill()
+    told = list(queue.follow(job.id))
+    assert queue.get(job.id).state is JobState.STOPPED
+    assert told[-1].kind == "checkpoint" and any((queue.folder(job.id) / "checkpoints").iterdir())
+    assert Event("stage", {"name": "train"}) in told
+
+
+def test_an_unknown_job_is_not_started(queue: Queue) -> None:
+    with pytest.raises(NotFoundError):
+        Here(queue).start("nobody-0000")
+
+
+def test_a_worker_that_never_began_leaves_no_queued_job(queue: Queue) -> None:
+    job = queue.submit("train", {"data": "faq.jsonl"})
+    assert queue.interrupt(job.id, 1, farewell(1)).state is JobState.INTERRUPTED
+    assert queue.get(job.id).error == "The worker ended with code 1 and left no word; see log.txt."
+
+
+def test_a_last_state_is_not_overwritten_by_the_end_of_the_process(queue: Queue) -> None:
+    job = queue.submit("train", {"data": "faq.jsonl"})
+    queue.claim(job.id, os.getpid())
+    done = queue.finish(job.id, JobState.SUCCEEDED, model="faq@1")
+    assert queue.interrupt(job.id, os.getpid(), farewell(-9)) == done
+    assert "signal 11 (Segmentation fault)" in farewell(-11)
