@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -18,8 +17,7 @@ from pumice import __version__, config
 from pumice.errors import InputError, PumiceError
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine as Database
-
+    from pumice.api.identity import Identity
     from pumice.jobs.queue import Queue
     from pumice.records import Job
     from pumice.registry.models import Registry
@@ -351,12 +349,11 @@ def keys_create(
 ) -> None:
     """Make an API key; its secret is shown once."""
     from pumice import show
-    from pumice.api.identity import Identity
     from pumice.records import Role
 
     if role not in list(Role):
         raise InputError(f"role {role!r} is unknown.", fix=f"Choose one of {', '.join(Role)}.")
-    key, secret = Identity(_database()[0]).create(name, Role(role))
+    key, secret = _identity().create(name, Role(role))
     if as_json:
         show.document({"id": key.id, "name": key.name, "role": key.role, "secret": secret})
     else:
@@ -368,9 +365,8 @@ def keys_create(
 def keys_list(as_json: Json = False) -> None:
     """Every key, without its secret."""
     from pumice import show
-    from pumice.api.identity import Identity
 
-    keys = Identity(_database()[0]).list()
+    keys = _identity().list()
     if as_json:
         show.document([show.key_document(key) for key in keys])
     else:
@@ -381,9 +377,8 @@ def keys_list(as_json: Json = False) -> None:
 def keys_revoke(key: Annotated[str, typer.Argument(help="Its id or name.")]) -> None:
     """Make a key useless from now on."""
     from pumice import show
-    from pumice.api.identity import Identity
 
-    revoked = Identity(_database()[0]).revoke(key)
+    revoked = _identity().revoke(key)
     show.say(f"Key {revoked.id} ({revoked.name}) is revoked.")
 
 
@@ -405,25 +400,27 @@ def doctor(as_json: Json = False) -> None:
 # What the commands share
 
 
-def _database() -> tuple[Database, config.Home]:
+def _identity() -> Identity:
+    from pumice.api.identity import Identity
     from pumice.store.tables import open_database
 
-    home = config.read_environment().home
-    return open_database(home.database), home
+    return Identity(open_database(config.read_environment().home.database))
 
 
 def _registry() -> tuple[Registry, config.Home]:
     from pumice.registry.models import Registry
+    from pumice.store.tables import open_database
 
-    database, home = _database()
-    return Registry(database, home), home
+    home = config.read_environment().home
+    return Registry(open_database(home.database), home), home
 
 
 def _queue() -> tuple[Queue, config.Home]:
     from pumice.jobs.queue import Queue
+    from pumice.store.tables import open_database
 
-    database, home = _database()
-    return Queue(database, home), home
+    home = config.read_environment().home
+    return Queue(open_database(home.database), home), home
 
 
 def _start(model: str | None, home: config.Home) -> Start:
@@ -453,22 +450,10 @@ def _overrides(name: str | None, model: str | None, settings: list[str] | None) 
 
 
 def _recipe(source: Path, overrides: Mapping[str, str]) -> Recipe:
-    from ruamel.yaml import YAML
-
-    from pumice.train.recipe import Recipe, make_recipe, read_recipe
+    from pumice.train.recipe import Recipe, change, read_recipe
 
     recipe = read_recipe(source) if source.suffix in (".yaml", ".yml") else Recipe.from_data(source)
-    values = recipe.model_dump(mode="json", exclude_none=True)
-    for key, text in overrides.items():
-        *tables, last = key.split(".")
-        place = values
-        for name in tables:
-            place = place.setdefault(name, {})
-            if not isinstance(place, dict):
-                raise typer.BadParameter(f"--set {key}={text}: {name} is no table.")
-        value = YAML(typ="safe").load(text)
-        place[last] = str(Path(value).resolve()) if last in ("data", "validation") else value
-    return make_recipe(values)
+    return change(recipe, overrides)
 
 
 def _run(task: Literal["run", "train"], source: Path, overrides: Mapping[str, str], as_json: bool) -> str:
@@ -478,28 +463,16 @@ def _run(task: Literal["run", "train"], source: Path, overrides: Mapping[str, st
 
 
 def _follow(job: Job, home: config.Home, as_json: bool) -> str:
-    """Start the job's worker and tell its story until it ends; returns the registered `name@version`."""
+    """Run the job in the foreground and print its story; returns the registered `name@version`."""
     from pumice import show
+    from pumice.foreground import watch
     from pumice.jobs.launch import Here
     from pumice.records import JobState
 
     queue, _ = _queue()
-    _, offset = queue.read_events(job.id)
-    worker = Here(queue).start(job.id)
     story = show.Story()
     show.say(f"Job {job.id}")
-    running = True
-    while running:
-        try:
-            running = worker.returncode is None
-            events, offset = queue.read_events(job.id, offset)
-            for event in events:
-                story.tell(event)
-            time.sleep(0.1 if running else 0)
-        except KeyboardInterrupt:
-            show.say("Stopping after a checkpoint …")
-            worker.stop()
-    ended = worker.wait()
+    ended = watch(job, queue, Here(queue), story.tell)
     story.end_bar()
     if ended.state is JobState.SUCCEEDED:
         if as_json:

@@ -1,7 +1,7 @@
 """The product's first half, in order: check, train, evaluate, register. Read this first.
 
-Does not know who asked. Each stage leaves its result in the job's folder, so a job that was stopped, killed or unplugged
-goes on where it was; `make` alone can run on another machine, as it needs the plan and a folder but no database.
+Does not know who asked. Each stage leaves its result in the job's folder, so a job that was stopped, killed or
+unplugged goes on where it was; `make` alone can run on another machine: it needs the plan and a folder, no database.
 """
 
 from __future__ import annotations

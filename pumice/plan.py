@@ -66,7 +66,7 @@ class Material:
 
 
 def decide(job: Job, home: Home, registry: Registry) -> tuple[Plan, Material]:
-    """The job's plan: the one in its folder, or a new one, which is then kept there. Raises `DataError`, `InputError`."""
+    """The job's plan: the one in its folder, or else a new one, kept there. Raises `DataError`, `InputError`."""
     path = home.jobs / job.id / FILE
     if path.exists():
         plan = Plan.from_json(json.loads(path.read_text("utf-8")))

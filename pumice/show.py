@@ -300,9 +300,8 @@ def catalogue(rows: Sequence[Ability]) -> None:
         for row in rows
     ]
     table("", columns, cells)
-    say(
-        "The last four columns: what this machine can train, and serve. Any other Hugging Face id, folder or GGUF works too."
-    )
+    say("The last four columns: what this machine can train, and serve.")
+    say("Any other Hugging Face id, folder of Hugging Face files or GGUF file works too.")
 
 
 def doctor(found: Examination) -> None:
@@ -365,10 +364,8 @@ def lengths(found: Check) -> None:
     console.print()
     table("Tokens a row", ["", "rows", ""], rows)
     about = "" if measured.exact else f"about, from {measured.measured:,} rows: "
-    say(
-        f"{about}{measured.trained:,} of {measured.total:,} tokens are trained on; the longest row has {measured.longest:,}, "
-    )
-    say(f"and {measured.limit:,} fit. {measured.note}")
+    say(f"{about}{measured.trained:,} of {measured.total:,} tokens are trained on.")
+    say(f"The longest row has {measured.longest:,} tokens; {measured.limit:,} fit. {measured.note}")
 
 
 def dry_run(recipe: Mapping[str, Any], reasons: Mapping[str, str], estimate: Estimate) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from pumice.config import Home, Settings
+from pumice.data.rows import FIRST
+from pumice.engine import hf, llamacpp
 from pumice.evaluate.compare import RESAMPLES
 from pumice.evaluate.run import MOST
 from pumice.evaluate.score import exact_match
@@ -71,6 +73,9 @@ def test_no_two_answers_count_as_the_same() -> None:
         ("Which layers does LoRA adapt?", f"{str(Lora().targets).replace('-', ' ')} layers"),
         ("What is the default of too_long?", Recipe.model_fields["too_long"].default),
         ("What is the first stage of a new version?", next(iter(Stage))),
+        ("How many findings of a bad file are shown?", str(FIRST)),
+        ("Which engine answers requests by default?", llamacpp.CAPABILITIES.name),
+        ("Which engine is the fallback?", hf.CAPABILITIES.name),
         ("How many resamples does the bootstrap draw?", f"{RESAMPLES:,}"),
         ("At most how many questions does an evaluation ask?", str(MOST)),
     ],

@@ -64,6 +64,7 @@ def create_app(home: Home, database: sqlalchemy.Engine, host: str) -> FastAPI:
     @app.get("/metrics")
     async def metrics() -> Response:
         """Counts and times in Prometheus' text form."""
+        service.metrics.engines(await service.pool.stats())
         return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
     return app

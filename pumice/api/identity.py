@@ -106,7 +106,7 @@ class Gate:
         self._app, self._keys, self._local = app, keys, is_loopback(host)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refusal = await self._refusal(scope) if scope["type"] in ("http", "websocket") else None
+        refusal = await self._refusal(scope) if scope["type"] == "http" else None
         await (refusal.response() if refusal else self._app)(scope, receive, send)
 
     async def _refusal(self, scope: Scope) -> Refusal | None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from pumice.engine.contract import Stats
 
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
@@ -55,12 +58,30 @@ class Metrics:
             buckets=SECONDS,
             registry=self._registry,
         )
+        self._engine_running = Gauge(
+            "pumice_engine_running",
+            "Answers under way in an engine process.",
+            ["folder", "engine"],
+            registry=self._registry,
+        )
+        self._engine_memory = Gauge(
+            "pumice_engine_memory_bytes", "Memory of an engine process.", ["folder", "engine"], registry=self._registry
+        )
         self._tokens = Counter(
             "gen_ai_client_token_usage",
             "Tokens, by model and type (input, output).",
             ["model", "type"],
             registry=self._registry,
         )
+
+    def engines(self, running: Sequence[tuple[Path, str, Stats]]) -> None:
+        """Replace what is known of the engine processes by what they say now."""
+        for gauge in (self._engine_running, self._engine_memory):
+            gauge.clear()
+        for folder, engine, stats in running:
+            labels = ("/".join(folder.parts[-2:]), engine)
+            self._engine_running.labels(*labels).set(stats.running)
+            self._engine_memory.labels(*labels).set(stats.rss_bytes)
 
     def answered(self, route: str, method: str, status: int) -> None:
         """Count one request."""

@@ -12,7 +12,7 @@ from pumice.config import Home
 from pumice.data.render import Renderer
 from pumice.engine.contract import Engine
 from pumice.engine.pool import Pool
-from pumice.errors import NotFoundError, UnavailableError
+from pumice.errors import InputError, NotFoundError, UnavailableError
 from pumice.records import Base, Model, Stage
 from pumice.registry.models import Registry
 from pumice.registry.start import as_base, base_of
@@ -91,6 +91,12 @@ class Names:
             raise UnavailableError(
                 f"{model.id} cannot answer: its base {model.base} is gone.", error.why, error.fix
             ) from error
+        if base.template_sha256 != model.template_sha256:
+            raise InputError(
+                f"{model.id} was trained with another chat template than {base.name} has now.",
+                "With another template it would be asked in a form that it never saw.",
+                f"Put back {model.folder / 'chat_template.jinja'} into the base, or train again.",
+            )
         return Served(model.id, base, self._renderer(base), model)
 
     def _base(self, name: str) -> Served:

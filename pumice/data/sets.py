@@ -8,6 +8,8 @@ from typing import Literal
 from pumice.data.split import split
 from pumice.records import Dataset, Example
 
+SetName = Literal["held-out rows", "validation file", "recall of trained rows"]
+
 
 @dataclass(frozen=True)
 class Sets:
@@ -15,7 +17,7 @@ class Sets:
 
     trained: tuple[Example, ...]
     questions: tuple[Example, ...]
-    name: Literal["held-out rows", "validation file", "recall of trained rows"]
+    name: SetName
 
 
 def choose_sets(dataset: Dataset, validation: Dataset | None) -> Sets:

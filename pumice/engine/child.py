@@ -24,6 +24,9 @@ from pumice.errors import InputError, UnavailableError
 
 _GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL."""
+_CALM = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""Threads that wait for each other sleep: spinning, they take the core from the very one that they wait for. Beside
+busy processes on two cores that is 16 tokens a second instead of 2."""
 _NEVER = httpx.Timeout(None, connect=10.0)
 """A long prompt may take minutes before its first token; a dead process closes the connection by itself."""
 
@@ -62,7 +65,7 @@ class Child:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=handle,
                 start_new_session=True,  # Ctrl-C is the parent's to answer.
-                env={**os.environ, "HF_HUB_OFFLINE": "1"},
+                env={**_CALM, **os.environ, "HF_HUB_OFFLINE": "1"},
             )
         finally:
             os.close(handle)

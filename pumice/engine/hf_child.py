@@ -6,6 +6,7 @@ Ids in and ids out; it has no tokenizer. Only its parent speaks with it.
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -30,16 +31,19 @@ class Runner:
     """The model, its adapters and the lock that lets one request at a time near them."""
 
     def __init__(self, folder: Path) -> None:
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
-        model.to(device).eval()
+        self._folder = folder
         self._stops = stop_ids(folder, json.loads((folder / "config.json").read_bytes()))
-        # The folder's own sampling defaults must not reach a request.
-        model.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
-        self._model = model
+        self._model = self._load()
         self._adapters: set[str] = set()
         self._lock = threading.Lock()
+
+    def _load(self) -> Any:
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+        model: Any = AutoModelForCausalLM.from_pretrained(self._folder, dtype=dtype, local_files_only=True)
+        # The folder's own sampling defaults must not reach a request.
+        model.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
+        return model.to(device).eval()
 
     def adapt(self, name: str, folder: str | None) -> None:
         """Load the adapter, in the place of one of the same name, or unload it when there is no folder."""
@@ -47,14 +51,26 @@ class Runner:
             if name in self._adapters:
                 self._adapters.remove(name)
                 self._model.delete_adapter(name)
-            if folder is None:
-                return
-            if isinstance(self._model, PeftModel):
+            if folder is not None:
+                self._add(name, folder)
+                self._adapters.add(name)
+
+    def _add(self, name: str, folder: str) -> None:
+        if isinstance(self._model, PeftModel):
+            try:
                 self._model.load_adapter(folder, adapter_name=name, is_trainable=False)
-            else:
+            except Exception:
+                if name in self._model.peft_config:
+                    self._model.delete_adapter(name)
+                raise
+        else:
+            try:
                 self._model = PeftModel.from_pretrained(self._model, folder, adapter_name=name, is_trainable=False)
-            self._model.eval()
-            self._adapters.add(name)
+            except Exception:
+                # peft has already put its layers into the model.
+                self._model = self._load()
+                raise
+        self._model.eval()
 
     @contextmanager
     def _as(self, adapter: str | None) -> Iterator[Any]:
@@ -62,8 +78,8 @@ class Runner:
         with self._lock, torch.no_grad():
             if adapter is not None:
                 self._model.set_adapter(adapter)
-            bare = adapter is None and isinstance(self._model, PeftModel)
-            with self._model.disable_adapter() if bare else nullcontext():
+            hidden = adapter is None and bool(self._adapters)
+            with self._model.disable_adapter() if hidden else nullcontext():
                 yield self._model
 
     def complete(self, asked: Mapping[str, Any], streamer: BaseStreamer, watch: Watch) -> None:
@@ -179,21 +195,36 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self._streaming = False
         try:
-            match self.path:
-                case "/completion":
-                    self._complete(asked)
-                case "/score":
-                    self._send({"logprobs": self.runner.score(asked["prompt"], asked["adapter"])})
-                case "/adapters":
-                    self._adapt(asked)
+            self._answer(asked)
         except ConnectionError:
             self.close_connection = True
+        except Exception as error:
+            logging.exception("%s failed", self.path)
+            self._fail(error)
 
     def send_event(self, event: Mapping[str, Any]) -> None:
         """One event of a stream."""
         self.wfile.write(b"data: " + json.dumps(event).encode() + b"\n\n")
         self.wfile.flush()
+
+    def _answer(self, asked: Mapping[str, Any]) -> None:
+        match self.path:
+            case "/completion":
+                self._complete(asked)
+            case "/score":
+                self._send({"logprobs": self.runner.score(asked["prompt"], asked["adapter"])})
+            case "/adapters":
+                self.runner.adapt(asked["name"], asked["folder"])
+                self._send({})
+
+    def _fail(self, error: Exception) -> None:
+        message = "\n".join(str(error).splitlines()[:2]) or type(error).__name__
+        if self._streaming:
+            self.send_event({"error": {"message": message}})
+        else:
+            self._send({"error": {"message": message}}, 400 if self.path == "/adapters" else 500)
 
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing: the log's last line is for what went wrong."""
@@ -202,16 +233,9 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.end_headers()
+        self._streaming = True
         watch = Watch()
         self.runner.complete(asked, Events(self, watch, asked["n_probs"]), watch)
-
-    def _adapt(self, asked: Mapping[str, Any]) -> None:
-        try:
-            self.runner.adapt(asked["name"], asked["folder"])
-        except (ValueError, RuntimeError, KeyError) as error:
-            self._send({"error": {"message": str(error)}}, 400)
-        else:
-            self._send({})
 
     def _send(self, answer: Mapping[str, Any], status: int = 200) -> None:
         body = json.dumps(answer).encode()

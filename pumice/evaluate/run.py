@@ -27,6 +27,8 @@ MOST = 500
 AT_ONCE = 4
 """Questions under way at a time: as many as an engine has slots."""
 LONGEST_ANSWER = 512
+CONTEXT = 4096
+"""Tokens of a question with its answer, where the model's window is wider: engines that serve hold no more."""
 GENERAL = Path(__file__).parent / "general.txt"
 GENERAL_WINDOW = 256
 """Tokens of general text that are scored in one piece."""
@@ -142,11 +144,12 @@ def choose(examples: Sequence[Example], seed: int, tell: Tell) -> list[Example]:
 
 
 def ask(examples: Sequence[Example], renderer: Renderer, tell: Tell) -> list[Question]:
-    """Rows as questions; those that the window cannot hold are left out, and said to be."""
+    """Rows as questions; those that are too long to be asked are left out, and said to be."""
     questions = []
+    most = min(renderer.window, CONTEXT)
     for example in examples:
         tokens = renderer.train(example)
-        if len(tokens.ids) > renderer.window:
+        if len(tokens.ids) > most:
             continue
         prompt = renderer.prompt(example.messages[:-1], example.tools)
         # An answer that only calls a tool has no content: what follows the prompt is then the reference.
@@ -156,13 +159,13 @@ def ask(examples: Sequence[Example], renderer: Renderer, tell: Tell) -> list[Que
     left_out = len(examples) - len(questions)
     if not questions:
         raise InputError(
-            f"None of the {len(examples):,} rows to evaluate on fits the model's window of {renderer.window:,} tokens.",
-            "A question and its answer must fit together to be asked.",
-            "Shorten the rows, or take a base with a longer window: `pumice models catalogue`.",
+            f"None of the {len(examples):,} rows to evaluate on has at most {most:,} tokens.",
+            f"The model's window is {renderer.window:,} tokens, and engines hold {CONTEXT:,} at most.",
+            "Shorten the rows.",
         )
     if left_out:
         rows = "row is" if left_out == 1 else "rows are"
-        text = f"{left_out:,} {rows} longer than the window of {renderer.window:,} tokens and not evaluated."
+        text = f"{left_out:,} {rows} longer than {most:,} tokens and not evaluated."
         tell(Event("note", {"text": text}))
     return questions
 
@@ -175,18 +178,19 @@ def windows(ids: Sequence[int], size: int) -> list[Tokens]:
 
 async def answers(side: Side, questions: Sequence[Question], renderer: Renderer, pool: Pool, tell: Tell) -> Answers:
     """Greedy answers to all questions, from the engine that serves."""
-    engine = await pool.get(side.folder)
-    if side.adapter and side.adapter_name:
-        engine = await pool.ensure(side.folder, side.adapter_name, side.adapter)
+    name = side.adapter_name
+    if side.adapter and name:
+        engine = await pool.ensure(side.folder, name, side.adapter)
+    else:
+        engine = await pool.get(side.folder)
     longest = max(len(each.tokens.ids) - len(each.prompt) for each in questions)
     bound = min(LONGEST_ANSWER, 2 * longest + 16)
     slots = asyncio.Semaphore(AT_ONCE)
     step = counter(tell, f"answers of the {side.name} model", len(questions))
 
     async def one(question: Question) -> Answer:
-        sampling = Sampling(max_tokens=min(bound, renderer.window - len(question.prompt)))
         async with slots:
-            said = await answer(engine, renderer, question.prompt, sampling, side.adapter_name)
+            said = await answer(engine, renderer, question.prompt, Sampling(max_tokens=bound), name)
         step()
         return said
 
@@ -203,9 +207,10 @@ async def answers(side: Side, questions: Sequence[Question], renderer: Renderer,
 
 async def score(side: Side, rows: Sequence[Tokens], window: int, pool: Pool, tell: Tell, what: str) -> Losses:
     """Likelihood of the labelled tokens of each row; a text longer than the window is scored in pieces."""
+    name = side.adapter_name
     engine = await pool.scorer(side.folder)
-    if side.adapter and side.adapter_name:
-        await engine.load_adapter(side.adapter_name, side.adapter)
+    if side.adapter and name:
+        await engine.load_adapter(name, side.adapter)
     step = counter(tell, f"{what} of the {side.name} model", len(rows))
     sums, counts = [], []
     for row in rows:
@@ -214,7 +219,7 @@ async def score(side: Side, rows: Sequence[Tokens], window: int, pool: Pool, tel
             ids, labels = row.ids[start : start + window], row.labels[start : start + window]
             if len(ids) < 2:
                 continue
-            found = await engine.score(ids, side.adapter_name)
+            found = await engine.score(ids, name)
             trained = [each for each, label in zip(found, labels[1:], strict=True) if label != -100]
             total, count = total - sum(trained), count + len(trained)
         sums.append(total)

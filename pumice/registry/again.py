@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pumice.config import Home
 from pumice.data.checks import load
-from pumice.data.sets import choose_sets
+from pumice.data.sets import SetName, choose_sets
 from pumice.engine.pool import Pool
 from pumice.errors import InputError
 from pumice.evaluate.run import evaluate
@@ -22,8 +22,9 @@ async def compare(name: str, data: Path | None, registry: Registry, home: Home, 
     """Base against tuned on `data`, or on the set that the model's recipe held out. Stores nothing."""
     model = registry.find(name)
     base = base_of(model, registry, home)
+    set_name: SetName = "validation file"
     if data:
-        questions, set_name = load(data).examples, "validation file"
+        questions = load(data).examples
     else:
         dataset, validation = load(Path(model.recipe["data"])), model.recipe["validation"]
         if dataset.sha256 != model.data_sha256:

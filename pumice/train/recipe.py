@@ -36,6 +36,10 @@ def _known(name: str) -> str:
 MethodName = Annotated[str, AfterValidator(_known), Rule("one of " + ", ".join(METHODS))]
 
 
+PATHS = ("data", "validation")
+"""Keys that name files."""
+
+
 class Recipe(Tables):
     """One training run. A key that is None is filled in by `resolve_recipe`."""
 
@@ -118,10 +122,24 @@ def read_recipe(path: Path) -> Recipe:
     values, places = read_yaml(path)
     recipe = make_recipe(values, places)
     folder = path.expanduser().resolve().parent
-    paths = {key: str(folder / value) for key, value in dict(recipe).items() if value and key in ("data", "validation")}
+    paths = {key: str(folder / value) for key, value in dict(recipe).items() if value and key in PATHS}
     if recipe.model.startswith((".", "~")) or recipe.model.endswith(".gguf"):
         paths["model"] = str(folder / Path(recipe.model).expanduser())
     return recipe.model_copy(update=paths)
+
+
+def change(recipe: Recipe, settings: Mapping[str, str]) -> Recipe:
+    """The recipe with keys set as on a command line: `epochs` to `3`, `lora.r` to `8`. Raises `InputError`."""
+    values = recipe.model_dump(mode="json", exclude_none=True)
+    for key, text in settings.items():
+        *tables, last = key.split(".")
+        place = values
+        for name in tables:
+            place = place.setdefault(name, {})
+            if not isinstance(place, dict):
+                raise InputError(f"{key}: {name} is no table.", fix="Every key is explained in docs/training.md.")
+        place[last] = str(Path(text).resolve()) if key in PATHS else YAML(typ="safe").load(text)
+    return make_recipe(values)
 
 
 def write_recipe(recipe: Recipe, path: Path) -> None:

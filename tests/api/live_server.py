@@ -74,7 +74,7 @@ def write_adapter(base: Base, token: int, folder: Path) -> Path:
     return folder
 
 
-def register(home: Home, base: Base, name: str, artifact: Path) -> str:
-    """Register an adapter as a training run would; gives `name@version`."""
-    recipe = make_recipe({"model": base.name, "name": name, "data": "rows.jsonl"})
+def register(home: Home, base: Base, name: str, artifact: Path, method: str = "lora") -> str:
+    """Register what a training run would; gives `name@version`."""
+    recipe = make_recipe({"model": base.name, "name": name, "data": "rows.jsonl", "method": method})
     return Registry(open_database(home.database), home).register(recipe, artifact, base, "0" * 64, None, None).id

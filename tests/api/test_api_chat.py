@@ -68,12 +68,10 @@ def test_a_stream_says_the_same(live: Live, greedy: openai.types.chat.ChatComple
     assert len({chunk.id for chunk in chunks}) == 1
     assert answer[0].choices[0].delta.role == "assistant"
     assert "".join(chunk.choices[0].delta.content or "" for chunk in answer) == greedy.choices[0].message.content
-    assert [chunk.choices[0].finish_reason for chunk in answer] == [None] * (len(answer) - 1) + [
-        greedy.choices[0].finish_reason
-    ]
-    tokens = [
-        token.token for chunk in answer if chunk.choices[0].logprobs for token in chunk.choices[0].logprobs.content
-    ]
+    finishes = [chunk.choices[0].finish_reason for chunk in answer]
+    assert finishes == [None] * (len(answer) - 1) + [greedy.choices[0].finish_reason]
+    reported = [chunk.choices[0].logprobs for chunk in answer if chunk.choices[0].logprobs]
+    tokens = [token.token for logprobs in reported for token in logprobs.content]
     assert tokens == [token.token for token in greedy.choices[0].logprobs.content]
     assert len(answer) > 5
 
@@ -84,7 +82,11 @@ def test_a_stream_ends_as_openai_ends_it(live: Live) -> None:
     assert answer.headers["content-type"].startswith("text/event-stream")
     events = answer.text.split("\n\n")
     assert events[-2:] == ["data: [DONE]", ""]
-    assert all(event.startswith("data: {") for event in events[:-2])
+    for event in events[:-2]:
+        chunk = json.loads(event.removeprefix("data: "))
+        assert chunk["object"] == "chat.completion.chunk"
+        assert set(chunk) == {"id", "object", "created", "model", "choices"}
+        assert set(chunk["choices"][0]) == {"index", "delta", "logprobs", "finish_reason"}
 
 
 def test_a_stop_string_ends_the_answer_and_is_no_part_of_it(

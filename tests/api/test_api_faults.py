@@ -42,10 +42,11 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def measured(live: Live, name: str) -> float:
-    """A count of the default base's, 0 before its first use."""
+def running(live: Live) -> float:
+    """Answers under way in the default base's engine process."""
     lines = httpx.get(f"{live.url}/metrics").text.splitlines()
-    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name) and live.base.name in line)
+    name = f'pumice_engine_running{{engine="llama.cpp",folder="bases/{live.base.name}"}} '
+    return sum(float(line.removeprefix(name)) for line in lines if line.startswith(name))
 
 
 def test_an_engine_that_dies_breaks_the_stream_and_nothing_else(live: Live) -> None:
@@ -54,14 +55,15 @@ def test_an_engine_that_dies_breaks_the_stream_and_nothing_else(live: Live) -> N
     kill_engines()
     with pytest.raises(openai.APIError, match="ended during the answer"):
         list(stream)
-    answer = live.client.chat.completions.create(model=live.base.name, messages=ASK, max_tokens=3)
-    assert answer.usage.completion_tokens == 3
+    for model in (live.base.name, "red"):
+        answer = live.client.chat.completions.create(model=model, messages=ASK, max_tokens=3)
+        assert answer.usage.completion_tokens == 3
 
 
 def test_an_answer_that_its_engine_did_not_survive_can_be_asked_for_again(live: Live) -> None:
     with ThreadPoolExecutor(1) as thread:
         asked = thread.submit(live.client.chat.completions.create, **LONG, model=live.base.name)
-        wait_for(lambda: measured(live, "pumice_generations_running") == 1)
+        wait_for(lambda: running(live) == 1)
         kill_engines()
         with pytest.raises(openai.InternalServerError) as refusal:
             asked.result()
@@ -75,15 +77,18 @@ def test_an_answer_that_its_engine_did_not_survive_can_be_asked_for_again(live: 
 
 @pytest.mark.parametrize("streamed", [True, False])
 def test_a_caller_who_leaves_ends_the_generation(live: Live, streamed: bool) -> None:
-    made = measured(live, "gen_ai_client_token_usage_total")
-    body = {**LONG, "model": live.base.name, "stream": streamed}
+    content = json.dumps({**LONG, "model": live.base.name, "stream": streamed}).encode()
     with socket.create_connection(live.address) as caller:
-        content = json.dumps(body).encode()
         head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(content)}\r\n"
         caller.sendall(f"{head}Content-Type: application/json\r\n\r\n".encode() + content)
-        wait_for(lambda: measured(live, "pumice_generations_running") == 1)
-    wait_for(lambda: measured(live, "pumice_generations_running") == 0)
-    assert measured(live, "gen_ai_client_token_usage_total") - made < LONG["max_tokens"] / 2
+        wait_for(lambda: running(live) == 1)
+        # A far shorter answer, which would be the first to end if the long one went on.
+        other = live.client.chat.completions.create(**{**LONG, "max_tokens": 200}, model=live.base.name, stream=True)
+        next(other)
+        assert running(live) == 2
+    wait_for(lambda: running(live) == 1)
+    list(other)
+    assert running(live) == 0
 
 
 def test_a_key_that_appears_is_asked_for_at_once(home: Home) -> None:

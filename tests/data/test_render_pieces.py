@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -116,3 +118,12 @@ def test_text_is_shown_as_soon_as_it_is_whole(renderer: Renderer) -> None:
     shown = [decoder.push([each]) for each in ids]
     assert shown[0] == "so" and shown[-1] == " so"
     assert "😀" in "".join(shown[:-1])
+
+
+def test_a_template_that_asks_for_today_gets_the_same_day_for_ever(base: Base, tmp_path: Path) -> None:
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(base.folder / name, tmp_path / name)
+    template = "{{ strftime_now('%d %b %Y') }}\n{% for m in messages %}{{ m['content'] }}<|im_end|>{% endfor %}"
+    (tmp_path / "chat_template.jinja").write_text(template)
+    renderer = Renderer(tmp_path)
+    assert renderer.decode(renderer.prompt([{"role": "user", "content": "Hi"}])) == "26 Jul 2024\nHi"

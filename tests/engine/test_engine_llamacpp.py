@@ -80,7 +80,7 @@ async def test_adapters_load_under_traffic_without_a_failed_or_wrong_answer(
     assert all(answer == expected for answer in answers)
     stats = await engine.stats()
     assert stats.pid != first
-    assert stats.adapters == tuple(tiny_adapters)
+    assert set(stats.adapters) == set(tiny_adapters)
     await engine.stop()
     assert not psutil.pid_exists(first)
     assert not psutil.pid_exists(stats.pid)
@@ -132,7 +132,7 @@ async def test_leaving_an_answer_frees_its_slot(tiny: Base, cache: Path) -> None
 
 
 async def test_the_stop_token_ends_the_answer_and_is_not_part_of_it(real: LlamaCpp, base: Base) -> None:
-    prompt = Renderer(base.folder).prompt([{"role": "user", "content": "What is the capital of France?"}])
+    prompt = Renderer(base.folder).prompt([{"role": "user", "content": "What is 2+2?"}])
     deltas = await collect(real, prompt, max_tokens=64)
     assert deltas[-1].finish == "stop"
     assert not set(ids_of(deltas)) & set(Renderer(base.folder).stop_ids)
@@ -254,7 +254,8 @@ async def test_a_killed_parent_takes_its_engine_with_it(tiny: Base, cache: Path)
     code = (
         "import asyncio, sys, time\nfrom pathlib import Path\nfrom pumice.engine import llamacpp\n"
         "async def main():\n"
-        f"    engine = await llamacpp.start(Path({str(tiny.folder)!r}), cache=Path({str(cache)!r}), quant='f32', threads=1)\n"
+        f"    folder, cache = Path({str(tiny.folder)!r}), Path({str(cache)!r})\n"
+        "    engine = await llamacpp.start(folder, cache=cache, quant='f32', threads=1)\n"
         "    print((await engine.stats()).pid, flush=True)\n"
         "    await asyncio.sleep(600)\n"
         "asyncio.run(main())\n"

@@ -150,11 +150,11 @@ def assert_progress(told: list[Event]) -> None:
     assert done == 0
 
 
-def test_rows_longer_than_the_window_are_left_out_aloud(tiny: Base) -> None:
+def test_rows_too_long_to_be_asked_are_left_out_aloud(tiny: Base) -> None:
     told: list[Event] = []
     long_row = row("Say it again. " * 500, "No.")
     assert [each.asked for each in ask([long_row, ROWS[0]], Renderer(tiny.folder), told.append)] == [QUESTIONS[0][0]]
-    assert "1 row is longer than the window of 512 tokens" in told[0].data["text"]
+    assert "1 row is longer than 512 tokens and not evaluated" in told[0].data["text"]
     with pytest.raises(InputError, match="None of the 1 rows"):
         ask([long_row], Renderer(tiny.folder), told.append)
 

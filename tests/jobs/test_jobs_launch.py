@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -17,7 +18,7 @@ import pytest
 from pumice.config import Home
 from pumice.errors import NotFoundError
 from pumice.jobs.launch import Here, farewell
-from pumice.jobs.queue import Queue
+from pumice.jobs.queue import ENDED, Queue
 from pumice.records import Base, Event, Job, JobState
 from pumice.store.tables import open_database
 
@@ -35,6 +36,11 @@ def until(true: Callable[[], bool]) -> None:
 
 def submit(queue: Queue, tiny: Base, data: Path, **recipe: object) -> Job:
     return queue.submit("train", {"model": str(tiny.folder), "name": "faq", "data": str(data), **recipe})
+
+
+def kill(process: psutil.Process) -> None:
+    with suppress(psutil.NoSuchProcess):
+        process.kill()
 
 
 def kinds(queue: Queue, job: Job) -> list[str]:
@@ -62,7 +68,7 @@ def test_a_killed_worker_leaves_an_interrupted_job(queue: Queue, tiny: Base, tmp
     os.mkfifo(tmp_path / "faq.jsonl")
     job = submit(queue, tiny, tmp_path / "faq.jsonl")
     worker = Here(queue).start(job.id)
-    until(lambda: queue.get(job.id).state is JobState.RUNNING)
+    until(lambda: queue.get(job.id).state is not JobState.QUEUED or worker.returncode is not None)
     os.kill(worker.pid, signal.SIGKILL)
     ended = worker.wait()
     assert (ended.state, worker.returncode) == (JobState.INTERRUPTED, -signal.SIGKILL)
@@ -87,10 +93,16 @@ time.sleep(600)
 """
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as parent:
         assert parent.stdout
-        pid = int(parent.stdout.readline())
-        until(lambda: "step" in kinds(queue, job) or queue.get(job.id).state is not JobState.RUNNING)
-        assert psutil.Process(pid).nice() == 19
-        parent.kill()
+        worker = psutil.Process(int(parent.stdout.readline()))
+        try:
+            until(lambda: "step" in kinds(queue, job) or queue.get(job.id).state in ENDED)
+            assert worker.nice() == 19
+            parent.kill()
+            # Far longer than a checkpoint takes: only there so that a worker that stays does not stay for ever.
+            worker.wait(120)
+        finally:
+            parent.kill()
+            kill(worker)
     told = list(queue.follow(job.id))
     assert queue.get(job.id).state is JobState.STOPPED
     assert told[-1].kind == "checkpoint" and any((queue.folder(job.id) / "checkpoints").iterdir())

@@ -135,7 +135,11 @@ for _ in range(5):
     for child in children:
         assert child.stdout and child.stdout.readline() == b"ready\n"
     for child in children:
-        child.communicate(b"\n")
+        assert child.stdin
+        child.stdin.write(b"\n")
+        child.stdin.flush()
+    for child in children:
+        child.communicate()
     assert [child.returncode for child in children] == [0, 0, 0]
     assert sorted(model.version for model in registry.list("faq")) == list(range(1, 16))
     assert all((model.folder / "README.md").read_text().count(f"# {model.id}\n") for model in registry.list())

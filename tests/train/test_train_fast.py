@@ -43,15 +43,17 @@ SMALL: dict[str, Any] = {
     "max_position_embeddings": 64,
     "pad_token_id": 0,
 }
+PLAIN = {key: value for key, value in SMALL.items() if key not in ("num_key_value_heads", "head_dim")}
+SLIDING = {"sliding_window": 4, "layer_types": ["sliding_attention", "full_attention"]}
 MODELS = {
     "llama": lambda: LlamaForCausalLM(LlamaConfig(**SMALL)),
     "sliding mistral": lambda: MistralForCausalLM(MistralConfig(**SMALL, sliding_window=4)),
-    "gemma 3": lambda: Gemma3ForCausalLM(Gemma3TextConfig(**SMALL, sliding_window=4, layer_types=["sliding_attention", "full_attention"])),
+    "gemma 3": lambda: Gemma3ForCausalLM(Gemma3TextConfig(**SMALL, **SLIDING)),
     "qwen 3": lambda: Qwen3ForCausalLM(Qwen3Config(**SMALL)),
     "phi 3": lambda: Phi3ForCausalLM(Phi3Config(**SMALL)),
-    "gpt-neox": lambda: GPTNeoXForCausalLM(GPTNeoXConfig(**{key: value for key, value in SMALL.items() if key not in ("num_key_value_heads", "head_dim")})),
+    "gpt-neox": lambda: GPTNeoXForCausalLM(GPTNeoXConfig(**PLAIN)),
     "gpt 2": lambda: GPT2LMHeadModel(GPT2Config(vocab_size=97, n_embd=32, n_layer=2, n_head=4, n_positions=64)),
-}  # fmt: skip
+}
 
 
 def packed(rows: list[torch.Tensor]) -> dict[str, torch.Tensor]:

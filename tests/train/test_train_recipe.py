@@ -27,10 +27,8 @@ def base_of_width(hidden: int) -> Base:
 
 
 def test_every_mistake_is_told_at_its_place_in_the_order_of_the_file(tmp_path: Path) -> None:
-    path = written(
-        tmp_path,
-        "# a comment\nlearning_rte: 3\nlearning_rate: fast\nbatch_size: 0\nlora:\n  alfa: 3\n  targets: 5\nmethod: dop\n",
-    )
+    lines = "# a comment\nlearning_rte: 3\nlearning_rate: fast\nbatch_size: 0\n"
+    path = written(tmp_path, lines + "lora:\n  alfa: 3\n  targets: 5\nmethod: dop\n")
     with pytest.raises(InputError) as caught:
         read_recipe(path)
     assert caught.value.what == f"{path} has 7 mistakes; nothing was started."

@@ -97,7 +97,13 @@ def _choice(index: int, choice: Choice, answering: Answering, request: ChatReque
 
 
 async def _chunks(answering: Answering, request: ChatRequest) -> AsyncGenerator[str, None]:
-    frame = ChatChunk(id=new_id("chatcmpl"), created=int(time.time()), model=answering.served.id, choices=[])
+    frame = ChatChunk(
+        id=new_id("chatcmpl"),
+        object="chat.completion.chunk",
+        created=int(time.time()),
+        model=answering.served.id,
+        choices=[],
+    )
     begun: set[int] = set()
     async with aclosing(answering.pieces()) as pieces:
         async for index, piece in pieces:

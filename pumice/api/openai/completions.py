@@ -94,7 +94,13 @@ def _echo(answering: Answering, request: CompletionRequest, index: int) -> str:
 
 
 async def _chunks(answering: Answering, request: CompletionRequest) -> AsyncGenerator[str, None]:
-    frame = Completion(id=new_id("cmpl"), created=int(time.time()), model=answering.served.id, choices=[])
+    frame = Completion(
+        id=new_id("cmpl"),
+        object="text_completion",
+        created=int(time.time()),
+        model=answering.served.id,
+        choices=[],
+    )
     begun: set[int] = set()
     offsets: defaultdict[int, int] = defaultdict(int)
     async with aclosing(answering.pieces()) as pieces:

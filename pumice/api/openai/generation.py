@@ -31,8 +31,6 @@ LOGGER = logging.getLogger(__name__)
 DONE = "data: [DONE]\n\n"
 SEEDS = 2**32 - 1
 """Engines take 32-bit seeds, and llama.cpp reads the last one as `draw one`."""
-
-
 T = TypeVar("T")
 
 
@@ -159,7 +157,7 @@ class Answering:
         return Usage(prompt_tokens=self.prompt_tokens, completion_tokens=made, total_tokens=self.prompt_tokens + made)
 
     async def _one(self, index: int, ask: Ask, queue: asyncio.Queue[tuple[int, Piece | None]]) -> None:
-        adapter = self.served.adapter and self.served.adapter.id
+        adapter = self.served.adapter.id if self.served.adapter else None
         answer = stream(self.engine, self.served.renderer, ask.ids, ask.sampling, adapter, ask.stop, ask.json_schema)
         try:
             async for piece in answer:
@@ -213,7 +211,7 @@ async def _hung_up(request: Request) -> None:
 
 
 def event(data: BaseModel) -> str:
-    """One server-sent event; fields that were not set are left out, as in OpenAI's chunks."""
+    """One server-sent event; fields that were not set are left out, as OpenAI leaves them out of its chunks."""
     return f"data: {data.model_dump_json(exclude_unset=True)}\n\n"
 
 

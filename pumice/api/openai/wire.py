@@ -279,7 +279,7 @@ class ChatChunkChoice(BaseModel):
 
 class ChatChunk(BaseModel):
     id: str
-    object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
+    object: Literal["chat.completion.chunk"]
     created: int
     model: str
     choices: list[ChatChunkChoice]
