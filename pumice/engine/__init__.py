@@ -1,1 +1,1 @@
-"""Engines: token ids in, token ids out, each in a child process on loopback."""
+"""Engines: token ids in, token ids out, each in a child process behind a socket."""

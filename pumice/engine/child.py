@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import AsyncGenerator, Mapping
@@ -34,7 +35,7 @@ _NEVER = httpx.Timeout(None, connect=10.0)
 class Child:
     """One engine process. Made by `Child.start`."""
 
-    def __init__(self, title: str, process: asyncio.subprocess.Process, log: Path) -> None:
+    def __init__(self, title: str, process: asyncio.subprocess.Process, log: Path, socket: Path) -> None:
         self.title = title
         self.running = 0
         """Answers under way."""
@@ -42,7 +43,9 @@ class Child:
         self._log = log
         # No connection is kept: llama-server drops idle ones, and a request sent at that moment would be lost.
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-        self._http = httpx.AsyncClient(timeout=_NEVER, limits=limits, trust_env=False)
+        transport = httpx.AsyncHTTPTransport(uds=str(socket), limits=limits)
+        self._http = httpx.AsyncClient(transport=transport, base_url="http://engine", timeout=_NEVER)
+        self._socket = socket
         self._lost = False
         self._ending: asyncio.Task[None] | None = None
 
@@ -53,6 +56,8 @@ class Child:
         `title` names it in messages. Raises UnavailableError with the last line of its log when it ends before.
         """
         logs.mkdir(parents=True, exist_ok=True)
+        # In a folder of our own: no other user reaches it, and it works where even loopback is down.
+        socket = Path(tempfile.mkdtemp(prefix="pumice-")) / "engine.sock"
         handle, log = tempfile.mkstemp(prefix=f"{module.rpartition('.')[2]}-", suffix=".log", dir=logs)
         try:
             process = await asyncio.create_subprocess_exec(
@@ -60,7 +65,7 @@ class Child:
                 "-P",  # A file of the user's folder must not stand in for a library.
                 "-m",
                 module,
-                json.dumps(orders),
+                json.dumps({**orders, "socket": str(socket)}),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=handle,
@@ -69,7 +74,7 @@ class Child:
             )
         finally:
             os.close(handle)
-        child = cls(title, process, Path(log))
+        child = cls(title, process, Path(log), socket)
         try:
             await child._wait_until_ready()
         except BaseException:
@@ -83,7 +88,6 @@ class Child:
         if not line:
             await self._process.wait()
             raise UnavailableError(f"{self.title} did not start.", self._last_words(), self._advice())
-        self._http.base_url = httpx.URL(json.loads(line)["address"])
 
     @property
     def alive(self) -> bool:
@@ -155,6 +159,7 @@ class Child:
         if self._process.stdin:
             self._process.stdin.close()
         await self._http.aclose()
+        shutil.rmtree(self._socket.parent, ignore_errors=True)
         if not crashed:
             self._log.unlink(missing_ok=True)
 

@@ -1,7 +1,7 @@
 """What every engine does: token ids in, token ids out. An engine knows no text, no chat template and no HTTP client.
 
 One engine serves one base (or one whole tuned model) and any number of LoRA adapters over it, by name per request.
-It runs as a child process on loopback, so that its crash never takes the caller down.
+It runs as a child process behind a socket of its own, so that its crash never takes the caller down.
 """
 
 from __future__ import annotations

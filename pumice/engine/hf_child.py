@@ -10,8 +10,9 @@ import logging
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from socketserver import ThreadingMixIn, UnixStreamServer
 from typing import Any
 
 import torch
@@ -50,7 +51,11 @@ class Runner:
         with self._lock:
             if name in self._adapters:
                 self._adapters.remove(name)
-                self._model.delete_adapter(name)
+                # peft's model cannot run without any adapter.
+                if self._adapters:
+                    self._model.delete_adapter(name)
+                else:
+                    self._model = self._load()
             if folder is not None:
                 self._add(name, folder)
                 self._adapters.add(name)
@@ -245,15 +250,22 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
+class Server(ThreadingMixIn, UnixStreamServer):
+    """A thread a connection."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+
 def main() -> None:
     """Serve until the parent ends."""
     leash = Leash()
     orders = read_orders()
     torch.set_num_threads(orders["threads"])
     Handler.runner = Runner(Path(orders["model"]))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = Server(orders["socket"], Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    leash.announce(address=f"http://127.0.0.1:{server.server_port}")
+    leash.announce()
     leash.hold()
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 
@@ -15,21 +17,22 @@ class Leash:
 
     def __init__(self) -> None:
         self._answer = os.dup(1)
-        os.dup2(2, 1)  # What a library prints must not look like the address.
+        os.dup2(2, 1)  # What a library prints must not look like the announcement.
         threading.Thread(target=self._end_with_parent, daemon=True).start()
 
-    def announce(self, **facts: object) -> None:
-        """Tell the parent that the engine is ready and what it is, as one line of JSON."""
-        os.write(self._answer, json.dumps(facts).encode() + b"\n")
+    def announce(self) -> None:
+        """Tell the parent that the engine listens."""
+        os.write(self._answer, b"ready\n")
         os.close(self._answer)
 
-    def hold(self) -> None:
-        """Stay until the parent ends this process."""
+    def hold(self, *_: object) -> None:
+        """Stay, and hold what is given, until the parent ends this process."""
         threading.Event().wait()
 
     def _end_with_parent(self) -> None:
         while os.read(0, 4096):
             pass
+        shutil.rmtree(Path(read_orders()["socket"]).parent, ignore_errors=True)
         # Without farewell: threads of a native library may be in the middle of something.
         os._exit(0)
 

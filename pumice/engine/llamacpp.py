@@ -124,7 +124,7 @@ class LlamaCpp:
         """See the contract; children that are about to end count as well."""
         if self._child is None:
             raise UnavailableError(f"{self._title} was stopped.")
-        children = [self._child, *self._retiring]
+        children = [self._child, *(child for child in self._retiring if child.alive)]
         return Stats(
             self._child.pid,
             sum(child.rss_bytes() for child in children),

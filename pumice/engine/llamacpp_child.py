@@ -1,4 +1,4 @@
-"""The process that holds llama.cpp: xllamacpp's own HTTP server on loopback, set up for ids in and ids out."""
+"""The process that holds llama.cpp: xllamacpp's own HTTP server on a socket, set up for ids in and ids out."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pumice.engine.leash import Leash, read_orders
 def parameters(orders: Mapping[str, Any]) -> xllamacpp.CommonParams:
     """llama-server's settings for these orders: paths, `context` tokens for each of `slots`, threads."""
     params = xllamacpp.CommonParams()
+    params.hostnames = [orders["socket"]]
     params.model.path = orders["model"]
     params.n_parallel = orders["slots"]
     params.n_ctx = orders["slots"] * orders["context"]
@@ -34,9 +35,9 @@ def parameters(orders: Mapping[str, Any]) -> xllamacpp.CommonParams:
 def main() -> None:
     """Serve until the parent ends."""
     leash = Leash()
-    server = xllamacpp.Server(parameters(read_orders()))
-    leash.announce(address=server.listening_address)
-    leash.hold()
+    server = xllamacpp.Server(parameters(read_orders()))  # It listens for as long as it is held.
+    leash.announce()
+    leash.hold(server)
 
 
 if __name__ == "__main__":

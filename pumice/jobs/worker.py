@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import threading
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 from pumice.config import read_environment
 from pumice.errors import DataError, PumiceError, StoppedError
@@ -21,11 +21,22 @@ from pumice.store.tables import open_database
 BROKEN = "This is a fault of Pumice, or of something that it is built on, not of your input."
 
 
+@dataclass
+class Stop:
+    """Whether the job shall end early. No `threading.Event`: its lock can stop a signal handler for ever."""
+
+    asked: bool = False
+
+    def ask(self) -> None:
+        """From any thread or signal handler."""
+        self.asked = True
+
+
 def main(job_id: str) -> int:
     """Do the job and leave its last state; 0 when it succeeded."""
-    stop = threading.Event()
+    stop = Stop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda *_: stop.ask())
     threading.Thread(target=watch_parent, args=(stop,), daemon=True).start()
     os.nice(19)  # Training takes what serving leaves over, never the other way round.
 
@@ -35,7 +46,7 @@ def main(job_id: str) -> int:
     return 0 if state is JobState.SUCCEEDED else 1
 
 
-def work(queue: Queue, job: Job, stop: threading.Event) -> JobState:
+def work(queue: Queue, job: Job, stop: Stop) -> JobState:
     """Run the pipeline; whatever comes of it is the job's state and, if it went wrong, an `error` event."""
 
     def tell(event: Event) -> None:
@@ -44,7 +55,7 @@ def work(queue: Queue, job: Job, stop: threading.Event) -> JobState:
     try:
         from pumice import pipeline
 
-        model = pipeline.run(job, queue.home, tell, stop.is_set)
+        model = pipeline.run(job, queue.home, tell, lambda: stop.asked)
     except StoppedError as stopped:
         return queue.finish(job.id, JobState.STOPPED, error=stopped.what).state
     except PumiceError as error:
@@ -67,11 +78,11 @@ def describe(error: PumiceError) -> dict[str, object]:
     return told
 
 
-def watch_parent(stop: threading.Event) -> None:
-    """Set `stop` when the other end of stdin is closed."""
+def watch_parent(stop: Stop) -> None:
+    """Ask for the end when the other end of stdin is closed."""
     while os.read(sys.stdin.fileno(), 4096):
         pass
-    stop.set()
+    stop.ask()
 
 
 if __name__ == "__main__":

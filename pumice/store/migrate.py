@@ -40,7 +40,8 @@ def upgrade(engine: Engine, revision: str) -> None:
         known = {script.revision for script in ScriptDirectory.from_config(configuration()).walk_revisions()}
         if current is not None and current not in known:
             raise InputError(
-                f"{engine.url.database} was written by a newer Pumice (schema {current}; this one knows up to {revision}).",
+                f"{engine.url.database} was written by a newer Pumice.",
+                f"Its schema is {current}; this version knows schemas up to {revision}.",
                 fix="Upgrade Pumice, or set PUMICE_HOME to another folder.",
             )
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:

@@ -24,7 +24,7 @@ from pumice.store.tables import jobs, open_database
 
 RECIPE = {"data": "/data/My FAQ (new).jsonl", "name": "faq", "epochs": 3}
 START = """
-import os, signal, sys, threading, time
+import os, signal, sys, time
 from pathlib import Path
 from pumice.config import Home
 from pumice.errors import InputError
@@ -176,11 +176,12 @@ def test_another_process_with_the_same_pid_is_not_the_worker(queue: Queue) -> No
 def test_stopping_a_running_job_asks_its_worker(queue: Queue) -> None:
     job = queue.submit("run", RECIPE)
     code = """
-asked = threading.Event()
-signal.signal(signal.SIGTERM, lambda *_: asked.set())
+asked = []
+signal.signal(signal.SIGTERM, lambda *_: asked.append(1))
 queue.claim(job, os.getpid())
 print("ready", flush=True)
-asked.wait()
+while not asked:
+    time.sleep(0.01)
 queue.finish(job, JobState.STOPPED)
 """
     with process(queue, job, code) as child:
