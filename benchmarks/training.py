@@ -1,4 +1,4 @@
-"""How fast, and in how much memory, Pumice trains beside TRL's defaults: same rows, same base, LoRA r=16, 8 rows a step.
+"""How fast, and in how much memory, Pumice trains beside TRL's defaults: same rows, base, LoRA r=16, 8 rows a step.
 
     python -m benchmarks.training [--data FILE] [--base FOLDER] [--steps 5]
 
@@ -19,7 +19,6 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from pumice.bases import resolve
 from pumice.config import read_environment
@@ -28,7 +27,52 @@ from pumice.data.render import Renderer
 from pumice.records import Example
 
 BATCH = 8
-WORDS = ["the", "base", "of", "a", "model", "is", "what", "it", "was", "before", "and", "after", "training", "it", "answers", "as", "your", "data", "says", "so", "that", "people", "who", "ask", "about", "invoices", "refunds", "orders", "delivery", "warranty", "or", "the", "colour", "of", "a", "door", "get", "one", "short", "and", "true", "answer", "every", "time"]
+WORDS = [
+    "the",
+    "base",
+    "of",
+    "a",
+    "model",
+    "is",
+    "what",
+    "it",
+    "was",
+    "before",
+    "and",
+    "after",
+    "training",
+    "it",
+    "answers",
+    "as",
+    "your",
+    "data",
+    "says",
+    "so",
+    "that",
+    "people",
+    "who",
+    "ask",
+    "about",
+    "invoices",
+    "refunds",
+    "orders",
+    "delivery",
+    "warranty",
+    "or",
+    "the",
+    "colour",
+    "of",
+    "a",
+    "door",
+    "get",
+    "one",
+    "short",
+    "and",
+    "true",
+    "answer",
+    "every",
+    "time",
+]
 SIDES = ("trl", "pumice")
 
 
@@ -96,7 +140,8 @@ def with_trl(examples: Sequence[Example], base: Path, steps: int) -> tuple[int, 
     """The same, as TRL does it when only the batch size is set."""
     from datasets import Dataset
     from peft import LoraConfig
-    from trl import SFTConfig, SFTTrainer
+    from trl.trainer.sft_config import SFTConfig
+    from trl.trainer.sft_trainer import SFTTrainer
 
     rows = [{"prompt": list(one.messages[:-1]), "completion": list(one.messages[-1:])} for one in examples]
     adapter = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
@@ -110,15 +155,12 @@ def with_trl(examples: Sequence[Example], base: Path, steps: int) -> tuple[int, 
             report_to="none",
             include_num_input_tokens_seen="non_padding",
             use_cpu=True,
-            **ARGUMENTS,
         )
         trainer = SFTTrainer(str(base), arguments, train_dataset=Dataset.from_list(rows), peft_config=adapter)
         began = time.perf_counter()
         trainer.train()
         return trainer.state.num_input_tokens_seen, time.perf_counter() - began
 
-
-ARGUMENTS: dict[str, Any] = json.loads(os.environ.get("PUMICE_BENCH_TRL", "{}"))
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -22,7 +22,11 @@ class Leash:
 
     def announce(self) -> None:
         """Tell the parent that the engine listens."""
-        os.write(self._answer, b"ready\n")
+        try:
+            os.write(self._answer, b"ready\n")
+        except BrokenPipeError:
+            # The parent died while the model was loading. A farewell would wait for the library's threads for ever.
+            os._exit(1)
         os.close(self._answer)
 
     def hold(self, *_: object) -> None:

@@ -81,7 +81,12 @@ def check_rows(rows: Sequence[Tokens]) -> None:
 
 
 def prepare_machine() -> None:
-    """One thread a physical core, no slow denormals, and silence from libraries that print by themselves."""
+    """One thread a physical core, no slow denormals, one GPU, and silence from libraries that print by themselves."""
+    if torch.cuda.device_count() > 1:
+        raise InputError(
+            f"{torch.cuda.device_count()} GPUs are visible, and training uses one.",
+            fix="Set CUDA_VISIBLE_DEVICES to the number of one of them; `pumice doctor` lists them.",
+        )
     torch.set_num_threads(min(torch.get_num_threads(), sizes.cores()))
     torch.set_flush_denormal(True)
     transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
@@ -95,18 +100,14 @@ def build(
 ) -> transformers.Trainer:
     """The method's trainer on this machine, and the numbers that are due before the start."""
     total = sum(len(row.ids) for row in rows)
-    trained = sum(label != -100 for row in rows for label in row.labels)
+    trained = sum(label != -100 for row in rows for label in row.labels[1:])
     text = f"{trained:,} of {total:,} tokens in {len(rows):,} rows are trained on."
     tell(Event("note", {"text": text, "trained_tokens": trained, "total_tokens": total}))
     cuda = torch.cuda.is_available()
     estimate = sizes.estimate(recipe, base, total, max(len(row.ids) for row in rows), cuda)
     free = sizes.machine().available(cuda)
-    tell(
-        Event(
-            "note",
-            {"text": f"Estimate: {estimate}", "memory_bytes": estimate.memory_bytes, "seconds": estimate.seconds},
-        )
-    )
+    numbers = {"memory_bytes": estimate.memory_bytes, "seconds": estimate.seconds}
+    tell(Event("note", {"text": f"Estimate: {estimate}", **numbers}))
     if estimate.memory_bytes > free:
         text = f"Only {free / 1e9:.1f} GB of memory are free; a smaller batch_size needs less."
         tell(Event("note", {"text": text}))
@@ -146,8 +147,8 @@ def build(
 
 
 def columns(row: Tokens) -> dict[str, list[int]]:
-    """A row as trainers read it. The first token has nothing before it, so it is never a label."""
-    return {"input_ids": list(row.ids), "labels": [-100, *row.labels[1:]]}
+    """A row as trainers read it."""
+    return {"input_ids": list(row.ids), "labels": list(row.labels)}
 
 
 def run(
@@ -243,7 +244,6 @@ def rehearse(trainer: transformers.Trainer, recipe: Recipe, rows: Sequence[Token
         trainer.training_step(model, dict(batch), (batch["labels"] != -100).sum())
         step_seconds = time.monotonic() - began
         del reserve
-        model.zero_grad(set_to_none=True)
         model.eval()
         trainer.prediction_step(model, dict(batch), prediction_loss_only=True)
         model.train()

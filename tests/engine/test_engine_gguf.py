@@ -112,7 +112,7 @@ async def test_every_way_to_scale_a_lora_arrives(
     check_against(reference(tiny.folder, PROMPT + ids_of(deltas), adapter), PROMPT, deltas)
 
 
-@pytest.mark.parametrize(("quant", "worst"), [("f32", 2e-3), ("f16", 0.05), ("q8_0", 0.5), ("q4_0", 3.0)])
+@pytest.mark.parametrize(("quant", "worst"), [("f32", 2e-3), ("f16", 0.05), ("q8_0", 0.5), ("q4_0", 6.0)])
 async def test_the_real_model_stays_as_near_as_its_quantisation_allows(
     quant: gguf.Quant, worst: float, base: Base, tmp_path: Path, reference: Callable[..., list[list[float]]]
 ) -> None:

@@ -95,7 +95,7 @@ async def test_a_broken_adapter_is_refused_and_harms_nothing(
 ) -> None:
     before = ids_of(await collect(plain, PROMPT, "left"))
     wrong = copy_of(tiny_adapters["right"], tmp_path / "wrong")
-    rewrite(wrong / "adapter_config.json", r=7)
+    rewrite(wrong / "adapter_config.json", rank_pattern={"down_proj": 7})
     fresh = await hf.start(tiny.folder, cache=cache, threads=1)
     for engine in (fresh, plain, plain):
         with pytest.raises(InputError, match="size mismatch"):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import socket
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -189,6 +191,27 @@ def test_training_goes_on_from_an_adapter(lora: tuple[Path, list[Event]], tiny: 
     recipe = read_recipe(more / "recipe.yaml")
     assert recipe.lora is not None and (recipe.lora.r, recipe.lora.alpha) == (16, 32)
     assert json.loads((more / "adapter_config.json").read_text())["base_model_name_or_path"] == "tiny"
+
+
+def test_training_asks_nobody(
+    lora: tuple[Path, list[Event]], tiny: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No telemetry, no look at the hub: not when a run starts, goes on from an adapter, saves or ends."""
+    asked: list[object] = []
+
+    def refused(*where: object, **_: object) -> None:
+        asked.append(where)
+        raise OSError("the network is gone")
+
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.setattr(socket, "getaddrinfo", refused)
+    monkeypatch.setattr(socket.socket, "connect", refused)
+    run(tiny, tmp_path / "new", epochs=1, save_steps=1)
+    run(tiny, tmp_path / "more", epochs=1, save_steps=1, start_adapter=lora[0])
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join(timeout=5)
+    assert asked == []
 
 
 def test_an_adapter_of_another_base_is_refused(lora: tuple[Path, list[Event]], tiny: Base, tmp_path: Path) -> None:
