@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 
 class PumiceError(Exception):
-    """A failure with a way out: `what` names the user's own word and the value got, `why` the rule, `fix` the next step."""
+    """A failure with a way out: `what` names the user's own word and its value, `why` the rule, `fix` the next step."""
 
     def __init__(self, what: str, why: str = "", fix: str = "") -> None:
         super().__init__(what)

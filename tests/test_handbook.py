@@ -17,7 +17,6 @@ from pumice.evaluate.run import MOST
 from pumice.evaluate.score import exact_match
 from pumice.records import Stage
 from pumice.train.methods.lora import Lora
-from pumice.train.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
 HANDBOOK = ROOT / "pumice" / "handbook"
@@ -71,7 +70,6 @@ def test_no_two_answers_count_as_the_same() -> None:
         ("What is the default LoRA rank?", str(Lora().r)),
         ("What is the default alpha of LoRA?", f"{Lora().resolved().alpha:g}"),
         ("Which layers does LoRA adapt?", f"{str(Lora().targets).replace('-', ' ')} layers"),
-        ("What is the default of too_long?", Recipe.model_fields["too_long"].default),
         ("What is the first stage of a new version?", next(iter(Stage))),
         ("How many findings of a bad file are shown?", str(FIRST)),
         ("Which engine answers requests by default?", llamacpp.CAPABILITIES.name),

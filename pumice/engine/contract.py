@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+CONTEXT = 4096
+"""Tokens that prompt and answer may have together, on bases that see as many: memory is taken for it when it starts."""
+
 
 @dataclass(frozen=True)
 class Capabilities:

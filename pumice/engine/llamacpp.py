@@ -17,14 +17,12 @@ import psutil
 
 from pumice.engine import gguf, lora
 from pumice.engine.child import Child
-from pumice.engine.contract import Capabilities, Delta, Generate, Stats
+from pumice.engine.contract import CONTEXT, Capabilities, Delta, Generate, Stats
 from pumice.engine.wire import room_for
 from pumice.errors import InputError, NotFoundError, UnavailableError
 
 CAPABILITIES = Capabilities("llama.cpp", adapters=True, score=False, constraints=frozenset({"json_schema"}))
 
-_CONTEXT = 4096
-"""Tokens for prompt and answer, unless asked otherwise; the memory for them is taken at the start."""
 _FORMAT = 1
 """Raised whenever the converted files change, so that cached ones are made again."""
 
@@ -43,7 +41,7 @@ async def start(
     Converted weights are kept in `cache`. With `f32` the arithmetic is exact too, for comparisons. Raises InputError
     when `gguf.can_convert` names a reason, UnavailableError when llama.cpp cannot start (too little memory, mostly).
     """
-    engine = LlamaCpp(folder, cache, quant, slots, min(context or _CONTEXT, gguf.window(folder)), threads)
+    engine = LlamaCpp(folder, cache, quant, slots, min(context or CONTEXT, gguf.window(folder)), threads)
     await engine.open()
     return engine
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pumice.data.render import Renderer
 from pumice.engine.answer import Answer, answer
-from pumice.engine.contract import Sampling
+from pumice.engine.contract import CONTEXT, Sampling
 from pumice.engine.pool import Pool
 from pumice.errors import InputError
 from pumice.evaluate.compare import SetName, paired, verdict
@@ -27,8 +27,6 @@ MOST = 500
 AT_ONCE = 4
 """Questions under way at a time: as many as an engine has slots."""
 LONGEST_ANSWER = 512
-CONTEXT = 4096
-"""Tokens of a question with its answer, where the model's window is wider: engines that serve hold no more."""
 GENERAL = Path(__file__).parent / "general.txt"
 GENERAL_WINDOW = 256
 """Tokens of general text that are scored in one piece."""

@@ -71,8 +71,8 @@ class Recipe(Tables):
     """Lay the rows of a batch end to end instead of padding them. Changes speed, never the result."""
     seed: Whole = 0
     """Of the order of the rows and of the first random weights."""
-    too_long: Literal["error", "drop", "truncate", "split"] = "error"
-    """What to do with a row of more than `max_length` tokens."""
+    too_long: Literal["error", "drop", "truncate", "split"] | None = None
+    """What to do with a row of more than `max_length` tokens. By default `split` for text, else `error`."""
     save_steps: Count | None = None
     """Steps between checkpoints. By default one every 30 seconds, as long as saving takes little time."""
 

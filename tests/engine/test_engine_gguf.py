@@ -245,3 +245,13 @@ def test_an_adapter_of_another_base_is_refused(
     shallow = make_model(LlamaConfig(**{**SIZES, "intermediate_size": 128, "num_hidden_layers": 1}))
     with pytest.raises(InputError, match="does not hold"):
         fold(tiny_adapters["left"], shallow, tmp_path / "out")
+
+
+@pytest.mark.filterwarnings("ignore:.*tie_word_embeddings:UserWarning")
+@pytest.mark.parametrize("fold", [gguf.write_adapter, lambda a, b, out: merge.merge(b, a, out)])
+def test_an_adapter_of_a_tied_output_layer_is_refused(
+    fold: Callable[[Path, Path, Path], None], tiny: Base, make_adapter: Callable[..., Path], tmp_path: Path
+) -> None:
+    adapter = make_adapter(tiny.folder, target_modules=["lm_head"])
+    with pytest.raises(InputError, match="shares this weight with its embedding"):
+        fold(adapter, tiny.folder, tmp_path / "out")

@@ -23,7 +23,7 @@ from pumice.api.openai.refusals import Refusal, from_error, unforeseen
 from pumice.api.openai.wire import Sampled, Usage
 from pumice.api.served import Names, Served
 from pumice.engine.answer import Piece, stream
-from pumice.engine.contract import Engine, Sampling, TokenLogprob
+from pumice.engine.contract import CONTEXT, Engine, Sampling, TokenLogprob
 from pumice.engine.pool import Pool
 from pumice.errors import PumiceError
 
@@ -83,12 +83,13 @@ class Wanted:
 
 
 def asks(request: Sampled, served: Served, ids: Sequence[int], wanted: Wanted) -> list[Ask]:
-    """The `n` answers to one prompt. Refuses a prompt that fills the window."""
-    room = served.base.window - len(ids)
+    """The `n` answers to one prompt. Refuses a prompt that leaves no room for them."""
+    most = min(served.base.window, CONTEXT)
+    room = most - len(ids)
     if room < 1:
         raise Refusal(
             400,
-            f"This model's maximum context length is {served.base.window:,} tokens; the prompt has {len(ids):,}. "
+            f"This model's maximum context length is {most:,} tokens; the prompt has {len(ids):,}. "
             "Shorten it: at least one token must be left for the answer.",
             param=wanted.param,
             code="context_length_exceeded",
