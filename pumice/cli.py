@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from pumice import __version__, config
-from pumice.errors import InputError, PumiceError
+from pumice.errors import PumiceError
+from pumice.records import Role, Stage
 
 if TYPE_CHECKING:
     from pumice.api.identity import Identity
@@ -39,6 +40,7 @@ app.add_typer(models_app, name="models")
 app.add_typer(jobs_app, name="jobs")
 app.add_typer(keys_app, name="keys")
 
+Format = Literal["safetensors", "gguf-f16", "gguf-q8_0", "gguf-q4_0"]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Source = Annotated[Path, typer.Argument(help="A data file (JSONL, JSON, CSV, Parquet, TXT) or a recipe (YAML).")]
 Name = Annotated[str | None, typer.Option("--name", help="Name to register under; by default that of the data file.")]
@@ -84,7 +86,8 @@ def check(
         int | None, typer.Option(help="Tokens a row may have; by default the model's window.")
     ] = None,
     too_long: Annotated[
-        str | None, typer.Option(help="error, drop, truncate or split; by default split for text, else error.")
+        Literal["error", "drop", "truncate", "split"] | None,
+        typer.Option(help="For longer rows; by default split for text, else error."),
     ] = None,
     validation: Annotated[Path | None, typer.Option(help="A second file, checked for leakage.")] = None,
     as_json: Json = False,
@@ -96,7 +99,7 @@ def check(
 
     home = config.read_environment().home
     start = _start(model, home)
-    found = checks.check(data, Renderer(start.base.folder), max_length, _policy(too_long), validation)
+    found = checks.check(data, Renderer(start.base.folder), max_length, too_long, validation)
     if as_json:
         show.document(found.to_json())
     else:
@@ -159,10 +162,7 @@ def quickstart(as_json: Json = False) -> None:
 
     show.say("Pumice quickstart: a 135M model learns the handbook of Pumice itself, on this machine, offline.")
     model = _run("run", handbook.RECIPE, {}, as_json)
-    show.say("\nTry next:")
-    show.say(f'   pumice chat {model} --prompt "Which file of Pumice should I read first?"')
-    show.say(f"   pumice serve          # then: OpenAI(base_url='http://localhost:8080/v1').chat… model='{model}'")
-    show.say('   pumice run your.jsonl # rows like {"prompt": …, "completion": …}')
+    show.next_steps(model)
 
 
 # Models
@@ -195,21 +195,17 @@ def models_show(model: str, as_json: Json = False) -> None:
 
 
 @models_app.command("stage")
-def models_stage(model: str, stage: Annotated[str, typer.Argument(help="candidate, production or archived.")]) -> None:
+def models_stage(model: str, stage: Stage) -> None:
     """Say what a version is trusted with."""
     from pumice import show
-    from pumice.records import Stage
 
-    registry, _ = _registry()
-    if stage not in list(Stage):
-        raise InputError(f"stage {stage!r} is unknown.", fix=f"Choose one of {', '.join(Stage)}.")
-    show.say(f"{registry.set_stage(model, Stage(stage)).id} is {stage} now.")
+    show.say(f"{_registry()[0].set_stage(model, stage).id} is {stage} now.")
 
 
 @models_app.command("export")
 def models_export(
     model: str,
-    format: Annotated[str, typer.Option(help="safetensors, gguf-f16, gguf-q8_0 or gguf-q4_0.")] = "gguf-q8_0",
+    format: Annotated[Format, typer.Option(help="What to write.")] = "gguf-q8_0",
     out: Annotated[Path | None, typer.Option(help="Where to; by default a name made from model and format.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -225,11 +221,8 @@ def models_export(
     target = out or Path(f"{found.name}-{found.version}-{format.removeprefix('gguf-')}{suffix}")
 
     async def work() -> Any:
-        pool = Pool(home.cache)
-        try:
+        async with Pool(home.cache) as pool:
             return await export(found, base_of(found, registry, home), format, target, pool, registry)
-        finally:
-            await pool.stop()
 
     result = asyncio.run(work())
     if as_json:
@@ -345,15 +338,12 @@ def serve(
 
 @keys_app.command("create")
 def keys_create(
-    name: str, role: Annotated[str, typer.Option(help="admin, train or invoke.")] = "invoke", as_json: Json = False
+    name: str, role: Annotated[Role, typer.Option(help="What it may do.")] = Role.INVOKE, as_json: Json = False
 ) -> None:
     """Make an API key; its secret is shown once."""
     from pumice import show
-    from pumice.records import Role
 
-    if role not in list(Role):
-        raise InputError(f"role {role!r} is unknown.", fix=f"Choose one of {', '.join(Role)}.")
-    key, secret = _identity().create(name, Role(role))
+    key, secret = _identity().create(name, role)
     if as_json:
         show.document({"id": key.id, "name": key.name, "role": key.role, "secret": secret})
     else:
@@ -431,13 +421,6 @@ def _start(model: str | None, home: config.Home) -> Start:
     return starting_point(model or DEFAULT, None, registry, home)
 
 
-def _policy(word: str | None) -> Literal["error", "drop", "truncate", "split"] | None:
-    match word:
-        case None | "error" | "drop" | "truncate" | "split":
-            return word
-    raise InputError(f"--too-long {word}: no such policy.", fix="Choose one of error, drop, truncate, split.")
-
-
 def _overrides(name: str | None, model: str | None, settings: list[str] | None) -> dict[str, str]:
     named = {"name": name, "model": model}
     given = {key: value for key, value in named.items() if value is not None}
@@ -457,7 +440,12 @@ def _recipe(source: Path, overrides: Mapping[str, str]) -> Recipe:
 
 
 def _run(task: Literal["run", "train"], source: Path, overrides: Mapping[str, str], as_json: bool) -> str:
+    from pumice.data.checks import load
+
     recipe = _recipe(source, overrides)
+    # Read here too: a mistake in the data is told at once, and leaves no job behind.
+    for path in filter(None, (recipe.data, recipe.validation)):
+        load(Path(path))
     queue, home = _queue()
     return _follow(queue.submit(task, recipe.model_dump(mode="json")), home, as_json)
 

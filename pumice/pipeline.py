@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pumice.config import Home
 from pumice.engine.pool import Pool
+from pumice.errors import StoppedError
 from pumice.evaluate import report as reports
 from pumice.evaluate.run import evaluate
 from pumice.plan import Material, Plan, decide
@@ -52,19 +53,23 @@ def make(plan: Plan, material: Material, job: Job, home: Home, tell: Tell, shoul
     if job.task == "train":
         return Outcome(artifact, None)
     tell(Event("stage", {"name": "evaluate"}))
-    report = asyncio.run(compare(plan, material, artifact, Pool(home.cache), tell))
+
+    def step(event: Event) -> None:
+        tell(event)
+        if should_stop():
+            raise StoppedError("Stopped during the evaluation; the trained weights are kept.")
+
+    report = asyncio.run(compare(plan, material, artifact, home, step))
     tell(Event("report", reports.to_json(report)))
     return Outcome(artifact, report)
 
 
-async def compare(plan: Plan, material: Material, artifact: Path, pool: Pool, tell: Tell) -> Report:
+async def compare(plan: Plan, material: Material, artifact: Path, home: Home, tell: Tell) -> Report:
     """Base against tuned, on the questions that the plan sets apart."""
     adapter = artifact if METHODS[plan.recipe.method].adapter else None
     sets = material.sets
-    try:
+    async with Pool(home.cache) as pool:
         return await evaluate(plan.base, artifact, adapter, sets.questions, sets.name, pool, tell, plan.recipe.seed)
-    finally:
-        await pool.stop()
 
 
 def describe(plan: Plan, material: Material) -> dict[str, object]:

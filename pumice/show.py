@@ -6,6 +6,7 @@ Everything goes to stderr but answers and JSON, so that a script can read stdout
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -373,3 +374,12 @@ def dry_run(recipe: Mapping[str, Any], reasons: Mapping[str, str], estimate: Est
     rows = [(key, str(value), reasons.get(key, "")) for key, value in recipe.items() if value is not None]
     table("", ["key", "value", "why"], [(key, value, reason.partition("; ")[2]) for key, value, reason in rows])
     say(f"It would take {estimate}")
+
+
+def next_steps(model: str) -> None:
+    """What to try after the quickstart, as commands that can be copied."""
+    command = "pumice" if shutil.which("pumice") else ".venv/bin/pumice"
+    say("\nTry next:")
+    say(f'   {command} chat {model} --prompt "Which file of Pumice should I read first?"')
+    say(f"   {command} serve             # OpenAI API on http://localhost:8080/v1, model={model!r}")
+    say(f'   {command} run your.jsonl    # rows like {{"prompt": …, "completion": …}}')

@@ -13,6 +13,7 @@ from pumice.data.render import Renderer
 from pumice.engine.answer import stream
 from pumice.engine.contract import Sampling
 from pumice.engine.pool import Pool
+from pumice.errors import NotFoundError
 from pumice.records import Turn
 from pumice.registry.models import Registry
 from pumice.show import console, say
@@ -32,8 +33,7 @@ class Conversation:
 
 async def talk(conversation: Conversation, prompt: str | None) -> None:
     """Answer one prompt on stdout, or prompts typed by a person until /exit, ctrl-D or ctrl-C."""
-    pool = Pool(conversation.home.cache)
-    try:
+    async with Pool(conversation.home.cache) as pool:
         with console.status("Loading the model …"):
             served = find(conversation)
             await served.ready(pool)
@@ -44,15 +44,18 @@ async def talk(conversation: Conversation, prompt: str | None) -> None:
             return
         say(f"Talking to {served.id}. /new starts afresh, /exit ends.")
         await converse(conversation, served, pool)
-    finally:
-        await pool.stop()
 
 
 def find(conversation: Conversation) -> Served:
     """A registered model, or any base: the person at the terminal may name what lies on this machine."""
     if conversation.registry.has(conversation.model):
         return Names(conversation.registry, conversation.home).find(conversation.model)
-    base = resolve.resolve(conversation.model, conversation.home)
+    try:
+        base = resolve.resolve(conversation.model, conversation.home)
+    except NotFoundError:
+        # Most who come here misspelt a model of theirs: its error names the nearest.
+        conversation.registry.find(conversation.model)
+        raise
     return Served(base.name, base, Renderer(base.folder), None)
 
 

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from pumice.engine import gguf, hf, llamacpp
 from pumice.engine.contract import Engine, Stats
@@ -29,7 +30,7 @@ class _Place:
 
 
 class Pool:
-    """The engines of one process, for one event loop. End it with `stop`."""
+    """The engines of one process, for one event loop: `async with Pool(…) as pool`, or end it with `stop`."""
 
     def __init__(self, cache: Path, threads: int | None = None) -> None:
         """`cache` holds converted weights and logs; `threads` are for each engine, by default one a physical core."""
@@ -37,6 +38,12 @@ class Pool:
         self._places: dict[tuple[str, Path], _Place] = {}
         self._kinds: dict[Path, str] = {}
         self._adapted: dict[tuple[Path, str], tuple[Path, _Running]] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
 
     async def get(self, folder: Path) -> Engine:
         """The engine that answers for the model in `folder`: llama.cpp, or transformers where that cannot run it."""

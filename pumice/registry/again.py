@@ -36,8 +36,5 @@ async def compare(name: str, data: Path | None, registry: Registry, home: Home, 
         sets = choose_sets(dataset, load(Path(validation)) if validation else None)
         questions, set_name = sets.questions, sets.name
     whole, adapter = (base.folder, model.folder) if model.adapter else (model.folder, None)
-    pool = Pool(home.cache)
-    try:
+    async with Pool(home.cache) as pool:
         return await evaluate(base, whole, adapter, questions, set_name, pool, tell, model.recipe["seed"])
-    finally:
-        await pool.stop()
