@@ -108,6 +108,8 @@ def build(
     free = sizes.machine().available(cuda)
     numbers = {"memory_bytes": estimate.memory_bytes, "seconds": estimate.seconds}
     tell(Event("note", {"text": f"Estimate: {estimate}", **numbers}))
+    if estimate.gradient_checkpointing:
+        tell(Event("note", {"text": "Memory is short: activations are computed twice. Slower, with the same result."}))
     if estimate.memory_bytes > free:
         text = f"Only {free / 1e9:.1f} GB of memory are free; a smaller batch_size needs less."
         tell(Event("note", {"text": text}))

@@ -86,7 +86,7 @@ class Estimate:
     seconds: float
     trainable_parameters: int
     gradient_checkpointing: bool
-    """Whether activations must be computed twice to fit on the GPU."""
+    """Whether activations must be computed twice to fit into memory."""
 
     def __str__(self) -> str:
         size, minutes = self.memory_bytes / 1e9, self.seconds / 60
@@ -113,7 +113,7 @@ def estimate(recipe: Recipe, base: Base, tokens: int, longest: int, on_gpu: bool
     knobs = recipe.knobs
     at_once = min((recipe.batch_size or 1) * longest, tokens)
     memory = needed(base, knobs, at_once, on_gpu)
-    squeezed = on_gpu and memory > machine().available(True)
+    squeezed = memory > machine().available(on_gpu)
     if squeezed:
         memory = needed(base, knobs, at_once, on_gpu, squeezed)
     trained = knobs.trained(base.hidden_size, base.layers, base.parameters)
@@ -127,7 +127,9 @@ def needed(shape: Shape, knobs: Method, tokens: int, on_gpu: bool, squeezed: boo
     trained = knobs.trained(shape.hidden_size, shape.layers, shape.parameters)
     half = on_gpu and type(knobs).adapter
     weights = shape.parameters * (2 if half else 4)
-    kept = tokens * shape.layers * shape.hidden_size * (2 if squeezed else KEPT_PER_LAYER) * (2 if on_gpu else 4)
+    # Squeezed, a layer keeps its input and what it needs is computed again, one layer at a time.
+    layers = shape.layers * 2 + KEPT_PER_LAYER if squeezed else shape.layers * KEPT_PER_LAYER
+    kept = tokens * layers * shape.hidden_size * (2 if on_gpu else 4)
     logits = 3 * 256 * shape.vocabulary * 4
     # A trained number needs its gradient and the two running means of Adam.
     return (0 if on_gpu else PROCESS_BYTES) + weights + trained * 12 + kept + logits

@@ -20,8 +20,6 @@ from pumice.evaluate.run import MOST, Answers, Question, ask, choose, evaluate, 
 from pumice.records import Base, Event, Example, Tokens, Turn
 
 # peft 0.21 asks transformers 5 by a name that transformers has just deprecated.
-pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
-
 QUESTIONS = [
     ("What is the capital of France?", "Paris"),
     ("Who wrote Faust?", "Goethe"),

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from pumice.records import Base, Event, Tokens
+from pumice.train import sizes
 from pumice.train.loop import train
 from pumice.train.recipe import make_recipe, resolve_recipe
 
@@ -27,8 +28,10 @@ def made_rows() -> list[Tokens]:
     return rows
 
 
-def trajectory(base: Base, folder: Path, **values: Any) -> tuple[list[float], dict[str, torch.Tensor]]:
-    rows, events = made_rows(), list[Event]()
+def trajectory(
+    base: Base, folder: Path, events: list[Event] | None = None, **values: Any
+) -> tuple[list[float], dict[str, torch.Tensor]]:
+    rows, events = made_rows(), [] if events is None else events
     given = {"data": "/d/rows", "epochs": 2, "learning_rate": 1e-3, "save_steps": 100, **values}
     recipe = resolve_recipe(make_recipe(given), base, len(rows), sum(len(row.ids) for row in rows)).recipe
     artifact = train(recipe, base, rows, folder, events.append, lambda: False)
@@ -71,6 +74,19 @@ def test_the_same_rows_a_step_give_the_same_trajectory(
     distance = sum(float((weights[name] - expected[name]).square().sum()) for name in expected) ** 0.5
     size = sum(float(expected[name].square().sum()) for name in expected) ** 0.5
     assert distance < 1e-3 * size
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_short_memory_changes_nothing_but_speed(
+    tiny: Base, reference: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """Where a step does not fit, activations are computed twice."""
+    monkeypatch.setattr(sizes.Machine, "available", lambda *_: 1_000_000)
+    events: list[Event] = []
+    losses, weights = trajectory(tiny, tmp_path, events, method=method, batch_size=4, gradient_accumulation=1)
+    assert any("activations are computed twice" in event.data.get("text", "") for event in events)
+    assert losses == pytest.approx(reference[method][0], abs=1e-4)
+    assert weights.keys() == reference[method][1].keys()
 
 
 def test_other_rows_a_step_give_another_trajectory(tiny: Base, reference: dict[str, Any], tmp_path: Path) -> None:

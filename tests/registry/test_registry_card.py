@@ -16,8 +16,6 @@ from pumice.registry.card import card
 from pumice.registry.models import Registry
 
 # peft asks transformers for a property by its old name.
-pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
-
 BASE = Base(
     "HuggingFaceTB/SmolLM2-135M-Instruct",
     Path("/home/u/.pumice/bases/smol"),

@@ -17,10 +17,8 @@ from pumice.registry.export import GGUF, ask, ask_gguf, difference, export, prob
 from pumice.registry.models import Registry
 from pumice.store.files import sha256_file, sha256_folder_weights
 
+
 # peft asks transformers for a property by its old name.
-pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
-
-
 @pytest.fixture
 async def pool(home: Home) -> AsyncIterator[Pool]:
     pool = Pool(home.cache, threads=2)
