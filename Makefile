@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install quickstart test lint bench soak
+.PHONY: install quickstart test lint bench
 
 install: .venv/ready
 
@@ -24,5 +24,3 @@ lint: install
 bench: install
 	$(BIN)/python -m benchmarks
 
-soak: install
-	$(BIN)/python -m benchmarks.soak

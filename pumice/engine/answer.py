@@ -128,10 +128,11 @@ class _Cutter:
         """The pieces that are certain now; the last of an answer has `finish`."""
         self._held.append(piece)
         text = "".join(held.text for held in self._held)
-        found = [at for at in (text.find(stop) for stop in self._stops) if at >= 0]
+        # What is complete first counts, so that the borders of pieces make no difference.
+        found = [(at + len(stop), at) for stop in self._stops if (at := text.find(stop)) >= 0]
         if found:
             self.cut = True
-            yield from self._until(min(found))
+            yield from self._until(min(found)[1])
             return
         safe = len(text) if piece.finish else len(text) - self._open_end(text)
         while self._held and len(self._held[0].text) <= safe:

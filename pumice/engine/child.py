@@ -26,8 +26,8 @@ from pumice.errors import InputError, UnavailableError
 _GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL."""
 _CALM = {"GOMP_SPINCOUNT": "2000"}
-"""How long threads that wait for each other spin before they sleep. By default they take the core from the very one that
-they wait for: beside busy processes on two cores, 2 tokens a second instead of 20; alone, this costs about 5 %."""
+"""How long threads that wait for each other spin before they sleep. By default they take the core from the very thread
+that they wait for: on two loaded cores 2 tokens a second instead of 10 to 20; alone, this costs about 5 %."""
 _NEVER = httpx.Timeout(None, connect=10.0)
 """A long prompt may take minutes before its first token; a dead process closes the connection by itself."""
 

@@ -125,7 +125,7 @@ def test_json_and_yaml_give_the_same_recipe_back(tmp_path: Path, values: dict[st
 def test_every_gap_is_filled_with_a_reason_and_what_the_user_said_stays() -> None:
     recipe, reasons = resolve_recipe(make_recipe({"data": "/d/My faq!.jsonl"}), base_of_width(576), 40, 1_900)
     gaps = {key for key, value in recipe if value is None}
-    assert gaps == {"validation", "start", "save_steps", "full"}
+    assert gaps == {"validation", "start", "save_steps", "too_long", "full"}
     assert set(reasons) == {"name", "epochs", "learning_rate", "batch_size", "gradient_accumulation", "max_length"}
     assert recipe.name == "My-faq"
     assert recipe.lora == Lora(r=16, alpha=32)
