@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "typer": ("cli",),
 }
 LATE_IMPORTS = {"cli.py", "jobs/worker.py"}
-LIMITS = {"file": 500, "function": 100, "arguments": 10, "fields": 20, "rungs": 4}
+LIMITS = {"file": 500, "function": 100, "arguments": 10, "fields": 16, "rungs": 4}
 
 
 def imports(tree: ast.Module, package: str, place: Path) -> Iterator[tuple[ast.stmt, str, bool]]:
