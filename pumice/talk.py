@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 from dataclasses import dataclass, field
 
 from pumice.api.served import Names, Served
@@ -62,16 +63,30 @@ def find(conversation: Conversation) -> Served:
 async def converse(conversation: Conversation, served: Served, pool: Pool) -> None:
     """Read lines and answer them until the person has had enough."""
     while True:
-        try:
-            line = (await asyncio.to_thread(input, "\n> ")).strip()
-        except EOFError:
-            return
-        if line == "/exit":
+        line = await typed("\n> ")
+        if line is None or line == "/exit":
             return
         if line == "/new":
             conversation.turns[:] = [turn for turn in conversation.turns if turn["role"] == "system"]
         elif line:
             await reply(conversation, served, pool, line)
+
+
+async def typed(prompt: str) -> str | None:
+    """The next line of the person, None at ctrl-D."""
+    loop = asyncio.get_running_loop()
+    line: asyncio.Future[str | None] = loop.create_future()
+
+    def read() -> None:
+        try:
+            said = input(prompt).strip()
+        except EOFError:
+            said = None
+        loop.call_soon_threadsafe(line.set_result, said)
+
+    # A daemon: asyncio's own threads are waited for at ctrl-C, and this one waits for a line.
+    threading.Thread(target=read, daemon=True).start()
+    return await line
 
 
 async def reply(conversation: Conversation, served: Served, pool: Pool, line: str) -> None:
