@@ -29,6 +29,16 @@ class Home:
         return self.root / "jobs"
 
     @property
+    def s3(self) -> Path:
+        """What `s3://` means on this machine: one folder a bucket, one file an object."""
+        return self.root / "s3"
+
+    @property
+    def files(self) -> Path:
+        """Files that came over the OpenAI API, one folder each."""
+        return self.root / "files"
+
+    @property
     def cache(self) -> Path:
         """What can be deleted at any time and is made again: converted weights."""
         return self.root / "cache"

@@ -28,6 +28,18 @@ class NotFoundError(InputError):
     """Something named by the user does not exist."""
 
 
+class ConflictError(InputError):
+    """It exists already, or is in a state that does not allow this."""
+
+
+class DeniedError(InputError):
+    """The caller is unknown, or its key may not do this."""
+
+
+class ExhaustedError(PumiceError):
+    """A rate, a budget or the machine's room is used up."""
+
+
 class UnavailableError(PumiceError):
     """A part of the platform cannot answer now; the same request may work later."""
 

@@ -82,7 +82,7 @@ def decide(job: Job, home: Home, registry: Registry) -> tuple[Plan, Material]:
                     "Put the file back, or start a new job: pumice run",
                 )
         return plan, material
-    recipe = Recipe.model_validate(job.recipe)
+    recipe = Recipe.model_validate(job.spec)
     start = starting_point(recipe.model, recipe.start, registry, home)
     material = gather(recipe, start.base)
     tokens = material.rows.tokens

@@ -98,22 +98,37 @@ class JobState(StrEnum):
     SUCCEEDED = "succeeded"
 
 
+Task = Literal["run", "train", "evaluate", "import"]
+"""`run` = check, train, evaluate, register; `train` leaves the evaluation out; `evaluate` compares a registered
+version with its base once more; `import` registers weights that were made elsewhere."""
+
+
 @dataclass(frozen=True)
 class Job:
-    """One run of a recipe, by one worker process."""
+    """One task for one worker process."""
 
     id: str
-    task: Literal["run", "train"]
-    """`run` = check, train, evaluate, register; `train` leaves the evaluation out."""
+    task: Task
     state: JobState
-    recipe: Mapping[str, Any]
+    spec: Mapping[str, Any]
+    """What the task is told, as plain JSON: for `run` and `train` a recipe."""
     created: datetime
     started: datetime | None = None
     ended: datetime | None = None
     pid: int | None = None
+    host: str | None = None
+    """The machine that the worker runs on; a pid means something there only."""
+    heartbeat: datetime | None = None
+    """When the worker last said that it lives."""
     model: str | None = None
     """`name@version`, once registered."""
     error: str | None = None
+    background: bool = False
+    """Started, and resumed after a crash, by a server; the others belong to the terminal that submitted them."""
+    memory: int | None = None
+    """Bytes that it is expected to need; None where nobody estimated them."""
+    attempts: int = 0
+    """How often a worker has begun it."""
 
 
 class Stage(StrEnum):
@@ -215,7 +230,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True)
 class Key:
-    """An API key; only the hash of its secret is kept."""
+    """An API key: a bearer secret, of which only the hash is kept, and a SigV4 pair."""
 
     id: str
     name: str
@@ -223,3 +238,47 @@ class Key:
     secret_sha256: str
     created: datetime
     revoked: datetime | None = None
+    access_key: str | None = None
+    """The public half of the SigV4 pair; None for a key made before there were pairs."""
+    signing_secret: str | None = None
+    """The other half, encrypted: SigV4 can only be checked with the secret itself."""
+    requests_per_minute: int | None = None
+    tokens_per_day: int | None = None
+    """Prompt and answer tokens together, by UTC day."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """Something that only has to be kept: a file's entry, a deployment, a guardrail. Its owner knows what `body` holds."""
+
+    kind: str
+    name: str
+    """Unique in its kind."""
+    body: Mapping[str, Any]
+    created: datetime
+    updated: datetime
+
+
+@dataclass(frozen=True)
+class Request:
+    """One answered request, as the log keeps it."""
+
+    id: str
+    at: datetime
+    key: str | None
+    """Id of the caller's key; None while none was asked for."""
+    operation: str
+    """`chat`, `Converse`, `InvokeEndpoint` …: the wire's own word."""
+    asked: str
+    """The model as the caller named it."""
+    model: str
+    """`name@version` or the base that answered, "" when none did."""
+    variant: str | None
+    status: int
+    input_tokens: int
+    output_tokens: int
+    first_token_seconds: float | None
+    seconds: float
+    request: Any = None
+    """Bodies, while logging of bodies is on."""
+    response: Any = None

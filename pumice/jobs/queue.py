@@ -14,7 +14,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 import psutil
@@ -22,7 +22,7 @@ from sqlalchemy import Engine, RowMapping, insert, or_, select, update
 
 from pumice.config import Home
 from pumice.errors import InputError, NotFoundError
-from pumice.records import Event, Job, JobState
+from pumice.records import Event, Job, JobState, Task
 from pumice.store.files import write_atomic
 from pumice.store.tables import jobs
 
@@ -48,11 +48,11 @@ class Queue:
     def __init__(self, database: Engine, home: Home) -> None:
         self.database, self.home = database, home
 
-    def submit(self, task: Literal["run", "train"], recipe: Mapping[str, Any]) -> Job:
-        """A new queued job with its folder. `recipe` is plain JSON; its `name`, or else its `data`, gives the id."""
-        id = self._take_folder(recipe.get("name") or Path(recipe["data"]).stem)
-        write_atomic(self.folder(id) / "recipe.json", orjson.dumps(recipe, option=orjson.OPT_INDENT_2))
-        job = {"id": id, "task": task, "state": JobState.QUEUED, "recipe": recipe, "created": datetime.now(UTC)}
+    def submit(self, task: Task, spec: Mapping[str, Any]) -> Job:
+        """A new queued job with its folder. `spec` is plain JSON; its `name`, or else its `data`, gives the id."""
+        id = self._take_folder(spec.get("name") or Path(spec["data"]).stem)
+        write_atomic(self.folder(id) / "spec.json", orjson.dumps(spec, option=orjson.OPT_INDENT_2))
+        job = {"id": id, "task": task, "state": JobState.QUEUED, "spec": spec, "created": datetime.now(UTC)}
         with self.database.begin() as connection:
             connection.execute(insert(jobs).values(job))
         return self.get(id)

@@ -1,4 +1,4 @@
-"""The records in SQL: three tables, and one way to open them that leaves the schema at its newest revision.
+"""The records in SQL: the tables, and one way to open them that leaves the schema at its newest revision.
 
 Does not know what the records mean: which moves are allowed is said in `jobs`, `registry` and `api`.
 """
@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Column,
     DateTime,
@@ -24,6 +25,7 @@ from sqlalchemy import (
     Text,
     create_engine,
     event,
+    false,
     make_url,
 )
 from sqlalchemy.engine import Dialect
@@ -33,7 +35,7 @@ from sqlalchemy.types import TypeDecorator
 
 from pumice.store.migrate import read_revision, upgrade
 
-REVISION = "0001"
+REVISION = "0002"
 """The newest migration; a database that says so is opened without loading the migrations."""
 WAIT_SECONDS = 30
 """How long a writer waits for another one. Writes here take milliseconds."""
@@ -68,15 +70,20 @@ jobs = Table(
     Column("id", String, primary_key=True),
     Column("task", String, nullable=False),
     Column("state", String, nullable=False),
-    Column("recipe", JSON, nullable=False),
+    Column("spec", JSON, nullable=False),
     Column("created", Moment, nullable=False),
     Column("started", Moment),
     Column("ended", Moment),
     Column("pid", Integer),
     # Seconds since the epoch: a pid alone may belong to another process by now.
     Column("pid_started", Float),
+    Column("host", String),
+    Column("heartbeat", Moment),
     Column("model", String),
     Column("error", Text),
+    Column("background", Boolean, nullable=False, server_default=false()),
+    Column("memory", BigInteger),
+    Column("attempts", Integer, nullable=False, server_default="0"),
 )
 
 models = Table(
@@ -116,6 +123,39 @@ keys = Table(
     Column("secret_sha256", String, nullable=False, unique=True),
     Column("created", Moment, nullable=False),
     Column("revoked", Moment),
+    Column("access_key", String, unique=True),
+    Column("signing_secret", String),
+    Column("requests_per_minute", Integer),
+    Column("tokens_per_day", Integer),
+)
+
+documents = Table(
+    "documents",
+    metadata,
+    Column("kind", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("body", JSON, nullable=False),
+    Column("created", Moment, nullable=False),
+    Column("updated", Moment, nullable=False),
+)
+
+requests = Table(
+    "requests",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("at", Moment, nullable=False, index=True),
+    Column("key", String),
+    Column("operation", String, nullable=False),
+    Column("asked", String, nullable=False),
+    Column("model", String, nullable=False),
+    Column("variant", String),
+    Column("status", Integer, nullable=False),
+    Column("input_tokens", Integer, nullable=False),
+    Column("output_tokens", Integer, nullable=False),
+    Column("first_token_seconds", Float),
+    Column("seconds", Float, nullable=False),
+    Column("request", JSON(none_as_null=True)),
+    Column("response", JSON(none_as_null=True)),
 )
 
 

@@ -60,8 +60,8 @@ def process(queue: Queue, job: Job, code: str) -> Iterator[subprocess.Popen[str]
 def test_a_submitted_job_is_recorded_with_its_folder(queue: Queue) -> None:
     job = queue.submit("run", RECIPE)
     assert re.fullmatch(r"faq-[0-9a-f]{4}", job.id)
-    assert (job.state, job.task, job.recipe, job.pid) == (JobState.QUEUED, "run", RECIPE, None)
-    assert orjson.loads((queue.home.jobs / job.id / "recipe.json").read_bytes()) == RECIPE
+    assert (job.state, job.task, job.spec, job.pid) == (JobState.QUEUED, "run", RECIPE, None)
+    assert orjson.loads((queue.home.jobs / job.id / "spec.json").read_bytes()) == RECIPE
     assert queue.get(job.id) == job
     assert abs((datetime.now(UTC) - job.created).total_seconds()) < 60
 

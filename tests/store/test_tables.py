@@ -22,7 +22,7 @@ from pumice.store.migrate import configuration
 from pumice.store.tables import open_database
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-JOB = {"id": "faq-0001", "task": "run", "state": "queued", "recipe": {"data": "faq.jsonl"}, "created": NOW}
+JOB = {"id": "faq-0001", "task": "run", "state": "queued", "spec": {"data": "faq.jsonl"}, "created": NOW}
 MODEL = {
     "name": "faq",
     "version": 1,
