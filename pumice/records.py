@@ -249,7 +249,7 @@ class Key:
 
 @dataclass(frozen=True)
 class Document:
-    """Something that only has to be kept: a file's entry, a deployment, a guardrail. Its owner knows what `body` holds."""
+    """What only has to be kept: a file's entry, a deployment, a guardrail. Its owner knows what `body` holds."""
 
     kind: str
     name: str

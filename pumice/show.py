@@ -248,7 +248,7 @@ def job(found: Job) -> None:
         *times,
     ]
     ends = [(name, text) for name, text in (("model", found.model), ("error", found.error)) if text]
-    recipe = [(f"recipe.{key}", str(value)) for key, value in found.recipe.items() if value is not None]
+    recipe = [(f"recipe.{key}", str(value)) for key, value in found.spec.items() if value is not None]
     table("", ["", ""], [*facts, *ends, *recipe])
 
 

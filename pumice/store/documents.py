@@ -23,13 +23,13 @@ class Documents:
     def add(self, kind: str, name: str, body: Mapping[str, Any]) -> Document:
         """Keep a new one; `body` is plain JSON. Raises `ConflictError` when the kind has this name already."""
         now = datetime.now(UTC)
-        values = {"kind": kind, "name": name, "body": dict(body), "created": now, "updated": now}
+        document = Document(kind, name, dict(body), now, now)
         try:
             with self.database.begin() as connection:
-                connection.execute(insert(documents).values(values))
+                connection.execute(insert(documents).values(vars(document)))
         except IntegrityError as error:
             raise ConflictError(f"There is a {kind} named {name!r} already.", fix="Choose another name.") from error
-        return Document(**values)
+        return document
 
     def find(self, kind: str, name: str) -> Document | None:
         """The one with this name, None when there is none."""
