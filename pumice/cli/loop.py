@@ -1,0 +1,105 @@
+"""The loop: check, run, train, evaluate, quickstart."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from pumice import config
+from pumice.cli.shared import BaseModel, Json, dry_run_of, find_start, open_registry, overrides_of, run_job
+
+app = typer.Typer()
+
+Source = Annotated[Path, typer.Argument(help="A data file (JSONL, JSON, CSV, Parquet, TXT) or a recipe (YAML).")]
+Name = Annotated[str | None, typer.Option("--name", help="Name to register under; by default that of the data file.")]
+Setting = Annotated[list[str] | None, typer.Option("--set", help="Any recipe key: --set epochs=3 --set lora.r=8.")]
+
+
+@app.command()
+def check(
+    data: Annotated[Path, typer.Argument(help="The data file.")],
+    model: BaseModel = None,
+    max_length: Annotated[
+        int | None, typer.Option(help="Tokens a row may have; by default the model's window.")
+    ] = None,
+    too_long: Annotated[
+        Literal["error", "drop", "truncate", "split"] | None,
+        typer.Option(help="For longer rows; by default split for text, else error."),
+    ] = None,
+    validation: Annotated[Path | None, typer.Option(help="A second file, checked for leakage.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Check a data file before anything is paid for: errors, lengths, duplicates, a rendered sample."""
+    from pumice import show
+    from pumice.data import checks
+    from pumice.data.render import Renderer
+
+    home = config.read_environment().home
+    start = find_start(model, home)
+    found = checks.check(data, Renderer(start.base.folder), max_length, too_long, validation)
+    if as_json:
+        show.document(found.to_json())
+    else:
+        show.check(found)
+    if not found.ok:
+        raise typer.Exit(1)
+
+
+@app.command()
+def run(
+    source: Source, name: Name = None, model: BaseModel = None, settings: Setting = None, as_json: Json = False
+) -> None:
+    """Check, train, evaluate and register: the whole way from a file to a model that answers."""
+    run_job("run", source, overrides_of(name, model, settings), as_json)
+
+
+@app.command()
+def train(
+    source: Source,
+    name: Name = None,
+    model: BaseModel = None,
+    settings: Setting = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would happen, and what it takes.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Check, train and register, without the evaluation."""
+    if dry_run:
+        dry_run_of(source, overrides_of(name, model, settings), as_json)
+    else:
+        run_job("train", source, overrides_of(name, model, settings), as_json)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A registered model: name or name@version.")],
+    data: Annotated[
+        Path | None, typer.Option(help="Questions with answers; by default the model's own held-out set.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare a registered model with its base on the same questions."""
+    from pumice import show
+    from pumice.evaluate import report as reports
+    from pumice.registry.again import compare
+
+    registry, home = open_registry()
+    story = show.Story()
+    report = asyncio.run(compare(model, data, registry, home, story.tell))
+    story.end_bar()
+    if as_json:
+        show.document({"model": registry.find(model).id, "report": reports.to_json(report)})
+    else:
+        show.comparison(report)
+
+
+@app.command()
+def quickstart(as_json: Json = False) -> None:
+    """Fine-tune the default model on Pumice's own handbook, prove it, and say what to try next."""
+    from pumice import handbook, show
+
+    show.say("Pumice quickstart: a 135M model learns the handbook of Pumice itself, on this machine, offline.")
+    model = run_job("run", handbook.RECIPE, {}, as_json)
+    show.next_steps(model)

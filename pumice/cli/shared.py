@@ -1,0 +1,131 @@
+"""What the commands share: options that several take, the opened rooms, and a job that is followed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from pumice import config
+
+if TYPE_CHECKING:
+    from pumice.api.identity import Identity
+    from pumice.jobs.queue import Queue
+    from pumice.records import Job
+    from pumice.registry.models import Registry
+    from pumice.registry.start import Start
+    from pumice.train.recipe import Recipe
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+BaseModel = Annotated[str | None, typer.Option("--model", help="Base model, or a registered name@version.")]
+
+
+def open_identity() -> Identity:
+    from pumice.api.identity import Identity
+    from pumice.store.tables import open_database
+
+    return Identity(open_database(config.read_environment().home.database))
+
+
+def open_registry() -> tuple[Registry, config.Home]:
+    from pumice.registry.models import Registry
+    from pumice.store.tables import open_database
+
+    home = config.read_environment().home
+    return Registry(open_database(home.database), home), home
+
+
+def open_queue() -> tuple[Queue, config.Home]:
+    from pumice.jobs.queue import Queue
+    from pumice.store.tables import open_database
+
+    home = config.read_environment().home
+    return Queue(open_database(home.database), home), home
+
+
+def find_start(model: str | None, home: config.Home) -> Start:
+    from pumice.bases.resolve import DEFAULT
+    from pumice.registry.start import starting_point
+
+    registry, _ = open_registry()
+    return starting_point(model or DEFAULT, None, registry, home)
+
+
+def overrides_of(name: str | None, model: str | None, settings: list[str] | None) -> dict[str, str]:
+    named = {"name": name, "model": model}
+    given = {key: value for key, value in named.items() if value is not None}
+    for setting in settings or []:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"--set {setting}: write KEY=VALUE, as in --set epochs=3.")
+        given[key] = value
+    return given
+
+
+def recipe_of(source: Path, overrides: Mapping[str, str]) -> Recipe:
+    from pumice.train.recipe import Recipe, change, read_recipe
+
+    recipe = read_recipe(source) if source.suffix in (".yaml", ".yml") else Recipe.from_data(source)
+    return change(recipe, overrides)
+
+
+def run_job(task: Literal["run", "train"], source: Path, overrides: Mapping[str, str], as_json: bool) -> str:
+    from pumice.data.checks import load
+
+    recipe = recipe_of(source, overrides)
+    # Read here too: a mistake in the data is told at once, and leaves no job behind.
+    for path in filter(None, (recipe.data, recipe.validation)):
+        load(Path(path))
+    queue, home = open_queue()
+    return follow(queue.submit(task, recipe.model_dump(mode="json")), home, as_json)
+
+
+def follow(job: Job, home: config.Home, as_json: bool) -> str:
+    """Run the job in the foreground and print its story; returns the registered `name@version`."""
+    from pumice import show
+    from pumice.foreground import watch
+    from pumice.jobs.launch import Here
+    from pumice.records import JobState
+
+    queue, _ = open_queue()
+    story = show.Story()
+    show.say(f"Job {job.id}")
+    ended = watch(job, queue, Here(queue), story.tell)
+    story.end_bar()
+    if ended.state is JobState.SUCCEEDED:
+        if as_json:
+            registry, _ = open_registry()
+            report = show.model_document(registry.find(str(ended.model)))["report"]
+            show.document({"model": ended.model, "job": job.id, "report": report})
+        return str(ended.model)
+    if ended.state is JobState.STOPPED:
+        show.say(f"Stopped. Go on with it: pumice jobs resume {job.id}")
+        raise typer.Exit(130)
+    if ended.state is JobState.INTERRUPTED:
+        show.say(f"{ended.error} Go on with it: pumice jobs resume {job.id}")
+    raise typer.Exit(1)
+
+
+def dry_run_of(source: Path, overrides: Mapping[str, str], as_json: bool) -> None:
+    """What `train` would do: the filled-in recipe with its reasons, memory and time."""
+    from pumice import show
+    from pumice.plan import gather
+    from pumice.registry.start import starting_point
+    from pumice.train import sizes
+    from pumice.train.recipe import resolve_recipe
+
+    recipe = recipe_of(source, overrides)
+    registry, home = open_registry()
+    base = starting_point(recipe.model, recipe.start, registry, home).base
+    tokens = gather(recipe, base).rows.tokens
+    total = sum(len(row.ids) for row in tokens)
+    resolved, reasons = resolve_recipe(recipe, base, len(tokens), total)
+    on_gpu = bool(sizes.machine().gpus)
+    estimate = sizes.estimate(resolved, base, total, max(len(row.ids) for row in tokens), on_gpu)
+    values = resolved.model_dump(mode="json", exclude_none=True)
+    if as_json:
+        show.document({"recipe": values, "reasons": reasons, "estimate": vars(estimate)})
+    else:
+        show.dry_run(values, reasons, estimate)
