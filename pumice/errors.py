@@ -24,6 +24,14 @@ class InputError(PumiceError):
     """The user's input is at fault: a recipe, a file, a name."""
 
 
+class RequestError(InputError):
+    """One field of a request is at fault; `field` is its path and `code` a word that programs can tell it by."""
+
+    def __init__(self, what: str, why: str = "", fix: str = "", field: str = "", code: str = "invalid_value") -> None:
+        super().__init__(what, why, fix)
+        self.field, self.code = field, code
+
+
 class NotFoundError(InputError):
     """Something named by the user does not exist."""
 

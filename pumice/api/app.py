@@ -1,6 +1,7 @@
-"""The server as one ASGI app: routes, the gate, errors, counts. Knows no torch: engines are child processes.
+"""The server as one ASGI app: both wires on one port. Knows no torch: engines are child processes.
 
-A request goes through `Edge` (id, count, size, unforeseen errors) and `Gate` (keys) to its route.
+A request goes through `Edge` (id, count, size, log, unforeseen errors) and `Gate` (keys); then its signature says
+whether it is AWS's (`Signed`), and everything else is a route of FastAPI's.
 """
 
 from __future__ import annotations
@@ -10,51 +11,49 @@ import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-import sqlalchemy
 from fastapi import FastAPI, Response
 from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pumice import __version__
+from pumice.api.aws.app import Aws, signing_name
+from pumice.api.aws.s3 import s3_app
+from pumice.api.exchange import Exchange
 from pumice.api.identity import Gate, Identity
-from pumice.api.metrics import Metrics
 from pumice.api.openai import chat, completions, models, refusals
-from pumice.api.openai.generation import Service
-from pumice.api.served import Names
-from pumice.config import Home
-from pumice.engine.pool import Pool
-from pumice.registry.models import Registry
+from pumice.api.platform import Platform
 
 LOGGER = logging.getLogger(__name__)
 MAX_BODY = 10_000_000
-"""Bytes: far beyond any window, and small enough to be read into memory."""
+"""Bytes of a JSON body: far beyond any window, and small enough to be read into memory."""
+ROUTES = ("/v1", "/openai/v1", "/api", "/metrics", "/healthz", "/openapi.json")
+"""Where an unsigned request is meant for FastAPI, whatever AWS may have there."""
 
 
-def create_app(home: Home, database: sqlalchemy.Engine, host: str) -> FastAPI:
-    """The app for one home. `host` is the address that it will listen on, as it decides whether keys are asked for.
+def create_app(platform: Platform, host: str) -> FastAPI:
+    """The app over an open platform. `host` is where it will listen, which decides whether keys are asked for.
 
     Whoever serves it checks `identity.may_bind` first. Engines start when first asked for, and end with the app.
     """
-    service = Service(Names(Registry(database, home), home), Pool(home.cache), Metrics())
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        try:
+        async with platform.running():
             yield
-        finally:
-            await service.pool.stop()
 
     # The pages that FastAPI offers for its schema load scripts from elsewhere; the schema itself stays.
     app = FastAPI(title="Pumice", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     refusals.install(app)
-    app.add_middleware(Gate, keys=Identity(database), host=host)
-    app.add_middleware(Edge, metrics=service.metrics)
+    app.add_middleware(Signed, aws=Aws(platform, s3_app(platform.home.s3)))
+    app.add_middleware(Gate, keys=Identity(platform.database), host=host)
+    app.add_middleware(Edge, platform=platform)
     for prefix, in_schema in (("/v1", True), ("/openai/v1", False)):
         for part in (models, chat, completions):
-            app.include_router(part.router(service), prefix=prefix, include_in_schema=in_schema)
+            app.include_router(part.router(platform), prefix=prefix, include_in_schema=in_schema)
 
     @app.get("/healthz")
     async def healthz() -> Mapping[str, str]:
@@ -64,30 +63,51 @@ def create_app(home: Home, database: sqlalchemy.Engine, host: str) -> FastAPI:
     @app.get("/metrics")
     async def metrics() -> Response:
         """Counts and times in Prometheus' text form."""
-        service.metrics.engines(await service.pool.stats())
-        return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+        platform.metrics.engines(await platform.pool.stats())
+        return Response(platform.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
     return app
 
 
-class Edge:
-    """The outermost layer: names each request, counts it, bounds its size, and answers for errors nobody foresaw."""
+class Signed:
+    """Sends what is signed for an AWS service there, and what is unsigned where a route fits."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app, self._metrics = app, metrics
+    def __init__(self, app: ASGIApp, aws: Aws) -> None:
+        self._app, self._aws = app, aws
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        service = self._service(scope) if scope["type"] == "http" else None
+        if service:
+            await self._aws.answer(service, scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    def _service(self, scope: Scope) -> str | None:
+        if service := signing_name(scope):
+            return service
+        ours = any(scope["path"] == route or scope["path"].startswith(f"{route}/") for route in ROUTES)
+        return None if ours else self._aws.takes(Request(scope))
+
+
+class Edge:
+    """The outermost layer: names each request, counts it, logs it, and answers for errors nobody foresaw."""
+
+    def __init__(self, app: ASGIApp, platform: Platform) -> None:
+        self._app, self._platform = app, platform
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        scope["request_id"] = f"req-{uuid.uuid4().hex}"
+        exchange = scope["exchange"] = Exchange(f"req-{uuid.uuid4().hex}")
+        limit = _limit(scope["path"])
         status = received = 0
 
         async def receiving() -> Message:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > MAX_BODY:
+            if limit and received > limit:
                 raise HTTPException(413)
             return message
 
@@ -95,21 +115,28 @@ class Edge:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["x-request-id"] = scope["request_id"]
+                headers = MutableHeaders(scope=message)
+                # botocore reads the second.
+                headers["x-request-id"] = headers["x-amzn-requestid"] = exchange.id
             await send(message)
 
         try:
             declared = Headers(scope=scope).get("content-length", "")
-            if declared.isdecimal() and int(declared) > MAX_BODY:
+            if limit and declared.isdecimal() and int(declared) > limit:
                 await refusals.too_large().response()(scope, receive, sending)
             else:
                 await self._app(scope, receiving, sending)
         except Exception:
-            LOGGER.exception("request %s failed", scope["request_id"])
+            LOGGER.exception("request %s failed", exchange.id)
             if not status:
-                await refusals.unforeseen(scope["request_id"]).response()(scope, receive, sending)
+                await refusals.unforeseen(exchange.id).response()(scope, receive, sending)
         finally:
             # A path that no route takes is counted as one, or a stranger could fill the memory with counters.
             route = scope.get("route")
-            name = route.path if isinstance(route, APIRoute) else "other"
-            self._metrics.answered(name, scope["method"], status)
+            name = route.path if isinstance(route, APIRoute) else exchange.operation or "other"
+            self._platform.answered(exchange, name, scope["method"], status)
+
+
+def _limit(path: str) -> int | None:
+    """Bytes that a body may have here; files are streamed to disk, and AWS's side has limits of its own."""
+    return MAX_BODY if path.startswith(("/v1/", "/openai/v1/", "/api/")) and not path.endswith("/files") else None

@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from pumice.api.exchange import Exchange
 from pumice.engine.contract import Stats
 
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
-
-
-class Meter:
-    """One request's tokens as they come."""
-
-    def __init__(self) -> None:
-        self._start = time.monotonic()
-        self.generated = 0
-        self.first_after: float | None = None
-        """Seconds from the request to its first token."""
-
-    def tokens(self, count: int) -> None:
-        if self.first_after is None and count:
-            self.first_after = self.seconds()
-        self.generated += count
-
-    def seconds(self) -> float:
-        """Since the request began."""
-        return time.monotonic() - self._start
 
 
 class Metrics:
@@ -88,18 +69,19 @@ class Metrics:
         self._requests.labels(route, method, str(status)).inc()
 
     @contextmanager
-    def generation(self, operation: str, model: str, prompt_tokens: int, meter: Meter) -> Iterator[None]:
-        """Measure one generation, whether it ends, fails or is cancelled. `operation`: `chat` or `text_completion`."""
+    def generation(self, exchange: Exchange) -> Iterator[None]:
+        """Measure one generation, whether it ends, fails or is cancelled."""
+        operation, model = exchange.operation, exchange.model
         self._running.labels(model).inc()
         try:
             yield
         finally:
             self._running.labels(model).dec()
-            self._duration.labels(operation, model).observe(meter.seconds())
-            if meter.first_after is not None:
-                self._first.labels(operation, model).observe(meter.first_after)
-            self._tokens.labels(model, "input").inc(prompt_tokens)
-            self._tokens.labels(model, "output").inc(meter.generated)
+            self._duration.labels(operation, model).observe(exchange.seconds())
+            if exchange.first_after is not None:
+                self._first.labels(operation, model).observe(exchange.first_after)
+            self._tokens.labels(model, "input").inc(exchange.input_tokens)
+            self._tokens.labels(model, "output").inc(exchange.output_tokens)
 
     def text(self) -> bytes:
         """Everything in Prometheus' exposition format."""

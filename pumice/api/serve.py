@@ -9,6 +9,7 @@ import uvicorn
 
 from pumice.api.app import create_app
 from pumice.api.identity import Identity, is_loopback, may_bind
+from pumice.api.platform import open_platform
 from pumice.config import Home
 from pumice.errors import InputError
 from pumice.store.tables import open_database
@@ -29,7 +30,7 @@ def serve(home: Home, host: str, port: int) -> None:
         if is_loopback(host) and not keys.exist():
             LOGGER.info("No key is asked for on this machine; `pumice keys create NAME` changes that.")
         configuration = uvicorn.Config(
-            create_app(home, database, host), log_level="warning", timeout_graceful_shutdown=5
+            create_app(open_platform(home, database), host), log_level="warning", timeout_graceful_shutdown=5
         )
         uvicorn.Server(configuration).run(sockets=[listener])
 

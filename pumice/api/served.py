@@ -28,6 +28,8 @@ class Served:
     """The weights that the engine loads; for a full fine-tune those of the model itself."""
     renderer: Renderer
     adapter: Model | None
+    variant: str | None = None
+    """Which of an endpoint's variants this is."""
 
     async def ready(self, pool: Pool) -> Engine:
         """The running engine with this model loaded. Raises `UnavailableError` when it cannot start now."""

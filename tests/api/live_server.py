@@ -16,6 +16,7 @@ from openai import OpenAI
 from safetensors.numpy import load_file, save_file
 
 from pumice.api.app import create_app
+from pumice.api.platform import open_platform
 from pumice.config import Home
 from pumice.records import Base
 from pumice.registry.models import Registry
@@ -26,7 +27,7 @@ from pumice.train.recipe import make_recipe
 @contextmanager
 def serving(home: Home) -> Iterator[str]:
     """The address of a server over `home`, which ends, engines too, with the block."""
-    app = create_app(home, open_database(home.database), "127.0.0.1")
+    app = create_app(open_platform(home, open_database(home.database)), "127.0.0.1")
     server = uvicorn.Server(
         uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", timeout_graceful_shutdown=5)
     )

@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy
 
 from pumice.api.app import create_app
+from pumice.api.platform import open_platform
 from pumice.config import Home
 from pumice.store.tables import open_database
 
@@ -27,7 +28,7 @@ def database(home: Home) -> sqlalchemy.Engine:
 
 @pytest.fixture
 def client(home: Home, database: sqlalchemy.Engine) -> Iterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(create_app(home, database, "127.0.0.1"))
+    transport = httpx.ASGITransport(create_app(open_platform(home, database), "127.0.0.1"))
     return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080")
 
 

@@ -22,12 +22,15 @@ MAY_IMPORT = {
     "xllamacpp": ("engine/llamacpp_child",),
     "tokenizers": ("data/render",),
     "jinja2": ("data/render",),
-    "sqlalchemy": ("store", "registry", "jobs", "api"),
+    "sqlalchemy": ("store", "registry", "jobs", "traffic", "api"),
     "alembic": ("store",),
     "fastapi": ("api",),
     "starlette": ("api",),
     "rich": ("show", "cli"),
     "typer": ("cli",),
+    "botocore": ("api/aws",),
+    "boto3": ("deploy",),
+    "nanio": ("store/s3", "api/aws"),
 }
 LATE_IMPORTS = ("cli", "jobs/worker.py")
 """Places that may import inside a function."""

@@ -12,19 +12,9 @@ from typing import Literal
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
-from pumice.api.openai.generation import (
-    Answering,
-    Ask,
-    Choice,
-    Service,
-    Wanted,
-    asks,
-    begin,
-    event,
-    new_id,
-    server_sent,
-    unless_gone,
-)
+from pumice.api.exchange import Exchange
+from pumice.api.generation import Answering, Ask, Choice, begin, unless_gone
+from pumice.api.openai.events import Wanted, asks, event, new_id, server_sent, usage
 from pumice.api.openai.wire import (
     ChatChoice,
     ChatChunk,
@@ -39,20 +29,24 @@ from pumice.api.openai.wire import (
     TokenLogprob,
     TopLogprob,
 )
+from pumice.api.platform import Platform
 from pumice.api.served import Served
 from pumice.data.render import Renderer
 from pumice.engine import contract
 from pumice.records import Turn
 
 
-def router(service: Service) -> APIRouter:
+def router(platform: Platform) -> APIRouter:
     """The one route."""
     routes = APIRouter()
 
     @routes.post("/chat/completions", response_model=ChatCompletion)
     async def chat(request: ChatRequest, http: Request) -> ChatCompletion | StreamingResponse:
         """Answer a conversation, whole or as server-sent events."""
-        answering = await unless_gone(http, begin(service, "chat", request, partial(_ask, request)))
+        exchange = Exchange.of(http.scope)
+        exchange.operation, exchange.asked = "chat", request.model
+        find, ask = partial(platform.names.find, request.model), partial(_ask, request)
+        answering = await unless_gone(http, begin(platform, exchange, find, ask, request.n or 1))
         if request.stream:
             return await server_sent(http, _chunks(answering, request))
         choices = await unless_gone(http, answering.whole())
@@ -61,7 +55,7 @@ def router(service: Service) -> APIRouter:
             created=int(time.time()),
             model=answering.served.id,
             choices=[_choice(index, choice, answering, request) for index, choice in enumerate(choices)],
-            usage=answering.usage(),
+            usage=usage(answering.exchange),
         )
 
     return routes
@@ -80,10 +74,11 @@ def _role(message: Message) -> Literal["system", "user", "assistant"]:
     return "system" if message.role == "developer" else message.role
 
 
-def _schema(form: ResponseFormat | None) -> str | None:
+def _schema(form: ResponseFormat | None) -> Constraint | None:
     if form is None or form.type == "text":
         return None
-    return json.dumps(form.json_schema.schema_ if form.json_schema else {"type": "object"})
+    schema = form.json_schema.schema_ if form.json_schema else {"type": "object"}
+    return Constraint("json_schema", json.dumps(schema))
 
 
 def _choice(index: int, choice: Choice, answering: Answering, request: ChatRequest) -> ChatChoice:
@@ -116,7 +111,7 @@ async def _chunks(answering: Answering, request: ChatRequest) -> AsyncGenerator[
             if piece.finish:
                 yield event(_chunk(frame, index, ChatDelta(), finish=piece.finish))
     if request.stream_options and request.stream_options.include_usage:
-        yield event(frame.model_copy(update={"usage": answering.usage()}))
+        yield event(frame.model_copy(update={"usage": usage(answering.exchange)}))
 
 
 def _chunk(

@@ -12,20 +12,12 @@ from itertools import accumulate
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
-from pumice.api.openai.generation import (
-    Answering,
-    Ask,
-    Service,
-    Wanted,
-    asks,
-    begin,
-    event,
-    new_id,
-    server_sent,
-    unless_gone,
-)
+from pumice.api.exchange import Exchange
+from pumice.api.generation import Answering, Ask, begin, unless_gone
+from pumice.api.openai.events import Wanted, asks, event, new_id, server_sent, usage
 from pumice.api.openai.refusals import Refusal
 from pumice.api.openai.wire import Completion, CompletionChoice, CompletionLogprobs, CompletionRequest
+from pumice.api.platform import Platform
 from pumice.api.served import Served
 from pumice.data.render import Renderer
 from pumice.engine.contract import TokenLogprob
@@ -34,14 +26,17 @@ MAX_TOKENS = 16
 """What OpenAI generates where nothing is said."""
 
 
-def router(service: Service) -> APIRouter:
+def router(platform: Platform) -> APIRouter:
     """The one route."""
     routes = APIRouter()
 
     @routes.post("/completions", response_model=Completion)
     async def complete(request: CompletionRequest, http: Request) -> Completion | StreamingResponse:
         """Go on with one text or several, whole or as server-sent events."""
-        answering = await unless_gone(http, begin(service, "text_completion", request, partial(_ask, request)))
+        exchange = Exchange.of(http.scope)
+        exchange.operation, exchange.asked = "text_completion", request.model
+        find, ask = partial(platform.names.find, request.model), partial(_ask, request)
+        answering = await unless_gone(http, begin(platform, exchange, find, ask, request.n or 1))
         if request.stream:
             return await server_sent(http, _chunks(answering, request))
         choices = await unless_gone(http, answering.whole())
@@ -58,7 +53,7 @@ def router(service: Service) -> APIRouter:
                 )
                 for index, choice in enumerate(choices)
             ],
-            usage=answering.usage(),
+            usage=usage(answering.exchange),
         )
 
     return routes
@@ -89,7 +84,7 @@ def _ids(prompt: str | list[int], served: Served) -> list[int]:
 def _echo(answering: Answering, request: CompletionRequest, index: int) -> str:
     if not request.echo:
         return ""
-    prompt = request.prompt[index // answering.answers_a_prompt]
+    prompt = request.prompt[index // (request.n or 1)]
     return prompt if isinstance(prompt, str) else answering.served.renderer.decode(prompt)
 
 
@@ -113,7 +108,7 @@ async def _chunks(answering: Answering, request: CompletionRequest) -> AsyncGene
                 choice = CompletionChoice(index=index, text=text, logprobs=logprobs, finish_reason=piece.finish)
                 yield event(frame.model_copy(update={"choices": [choice]}))
     if request.stream_options and request.stream_options.include_usage:
-        yield event(frame.model_copy(update={"usage": answering.usage()}))
+        yield event(frame.model_copy(update={"usage": usage(answering.exchange)}))
 
 
 def _logprobs(

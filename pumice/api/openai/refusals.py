@@ -11,7 +11,16 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from pumice.errors import InputError, NotFoundError, PumiceError
+from pumice.errors import (
+    ConflictError,
+    DeniedError,
+    ExhaustedError,
+    InputError,
+    NotFoundError,
+    PumiceError,
+    RequestError,
+    StoppedError,
+)
 
 RETRY_SECONDS = 2
 """How long a client waits before it asks a restarting engine again."""
@@ -47,8 +56,18 @@ def from_error(error: PumiceError) -> Refusal:
     match error:
         case NotFoundError():
             return Refusal(404, message, param="model", code="model_not_found")
+        case RequestError():
+            return Refusal(400, message, param=error.field or None, code=error.code)
+        case ConflictError():
+            return Refusal(409, message, code="conflict")
+        case DeniedError():
+            return Refusal(403, message, code="forbidden")
         case InputError():
             return Refusal(400, message)
+        case ExhaustedError():
+            return Refusal(429, message, code="rate_limit_exceeded", headers={"Retry-After": str(RETRY_SECONDS)})
+        case StoppedError():
+            return Refusal(499, message)
     return Refusal(503, message, code="unavailable", headers={"Retry-After": str(RETRY_SECONDS)})
 
 

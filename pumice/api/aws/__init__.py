@@ -1,0 +1,1 @@
+"""The AWS wire. Words of AWS stay in here."""

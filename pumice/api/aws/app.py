@@ -1,0 +1,81 @@
+"""The AWS side as one ASGI app: which service a request is for, by its credential scope or, unsigned, by its path."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from urllib.parse import unquote
+
+from botocore.model import OperationModel
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from pumice.api.aws import sts
+from pumice.api.aws.errors import AwsError
+from pumice.api.aws.services import BEDROCK, BY_SIGNING_NAME
+from pumice.api.aws.wire import AwsService, Call
+from pumice.api.exchange import Exchange
+from pumice.api.platform import Platform
+
+# KEY/DATE/REGION/SERVICE/aws4_request
+_CREDENTIAL = re.compile(r"Credential=[^/,\s]+/\d{8}/[^/]+/([a-z0-9-]+)/aws4_request")
+SERVED = ("s3", "sts", *BY_SIGNING_NAME)
+
+
+def signing_name(scope: Scope) -> str | None:
+    """The service in a request's credential scope, from its header or its query; None for an unsigned one."""
+    header, query = Headers(scope=scope).get("authorization", ""), scope["query_string"].decode("latin-1")
+    found = _CREDENTIAL.search(header if header.startswith("AWS4-") else unquote(query))
+    return found[1] if found else None
+
+
+Found = tuple[AwsService, OperationModel, dict[str, str]]
+"""Who answers a request: the service, its operation, and the labels in the path."""
+
+
+class Aws:
+    """Answers every request that is signed, whatever its service."""
+
+    def __init__(self, platform: Platform, s3: ASGIApp) -> None:
+        self._platform, self._s3 = platform, s3
+
+    async def answer(self, service: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request whose credential scope names `service`."""
+        if service == "s3":
+            await self._s3(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        response = await sts.answer(request) if service == "sts" else await self._json(service, request)
+        await response(scope, receive, send)
+
+    def takes(self, request: Request) -> str | None:
+        """The signing name of the service that has a route for this unsigned request, if any has."""
+        if request.headers.get("x-amz-target", "").startswith("SageMaker."):
+            return "sagemaker"
+        return next((name for name, services in BY_SIGNING_NAME.items() if _find(services, request)), None)
+
+    async def _json(self, name: str, request: Request) -> Response:
+        services = BY_SIGNING_NAME.get(name, ())
+        if found := _find(services, request):
+            service, op, labels = found
+            return await service.answer(Call(self._platform, request, Exchange.of(request.scope)), op, labels)
+        if not services:
+            known = ", ".join(SERVED)
+            sentence = f"Pumice serves {known} at this address, and not {name} ({_asked(request)})."
+            return BEDROCK.refuse(AwsError("NotImplementedException", sentence, 501))
+        sentence = f"No operation of {name} is at {_asked(request)}."
+        return BEDROCK.refuse(AwsError("UnknownOperationException", sentence, 404))
+
+
+def _find(services: Sequence[AwsService], request: Request) -> Found | None:
+    for service in services:
+        if found := service.find(request):
+            return service, *found
+    return None
+
+
+def _asked(request: Request) -> str:
+    target = request.headers.get("x-amz-target")
+    return target or f"{request.method} {request.url.path}"
