@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -12,6 +12,8 @@ class Home:
     """The one folder that holds everything Pumice keeps; two homes never touch each other."""
 
     root: Path
+    server: str | None = field(default=None, repr=False)
+    """`PUMICE_DATABASE`: where the records are, if not in the folder; it may hold a password."""
 
     @property
     def bases(self) -> Path:
@@ -46,7 +48,7 @@ class Home:
     @property
     def database(self) -> str:
         """SQLAlchemy URL of the records."""
-        return f"sqlite:///{self.root / 'pumice.db'}"
+        return self.server or f"sqlite:///{self.root / 'pumice.db'}"
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Settings:
     """What the environment says, read once at the edge (`cli`, `jobs.worker`)."""
 
     home: Home
-    """`PUMICE_HOME`, by default `~/.pumice`."""
+    """`PUMICE_HOME`, by default `~/.pumice`; its records where `PUMICE_DATABASE` says."""
     host: str = "127.0.0.1"
     """`PUMICE_HOST`: the address `pumice serve` binds to."""
     port: int = 8080
@@ -65,4 +67,5 @@ def read_environment() -> Settings:
     """The settings of this process; creates the home folder."""
     root = Path(os.environ.get("PUMICE_HOME") or Path.home() / ".pumice").expanduser().resolve()
     root.mkdir(parents=True, exist_ok=True)
-    return Settings(Home(root), os.environ.get("PUMICE_HOST", "127.0.0.1"), int(os.environ.get("PUMICE_PORT", "8080")))
+    home = Home(root, os.environ.get("PUMICE_DATABASE") or None)
+    return Settings(home, os.environ.get("PUMICE_HOST", "127.0.0.1"), int(os.environ.get("PUMICE_PORT", "8080")))

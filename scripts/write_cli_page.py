@@ -19,6 +19,7 @@ document on stdout; progress and messages go to stderr.
 | variable | meaning |
 |---|---|
 | `PUMICE_HOME` | the folder that holds everything; by default `~/.pumice`. Two homes never touch each other |
+| `PUMICE_DATABASE` | where the records are: `postgresql://user:password@host/name`; by default a SQLite file in the home |
 | `PUMICE_HOST` | where `pumice serve` listens; by default `127.0.0.1` |
 | `PUMICE_PORT` | and on which port; by default `8080` |
 """

@@ -22,6 +22,7 @@ from pumice.errors import InputError, NotFoundError
 from pumice.evaluate import report as reports
 from pumice.records import Base, Model, Report, Stage
 from pumice.registry.card import card
+from pumice.store.connect import hold
 from pumice.store.files import write_atomic
 from pumice.store.tables import models
 from pumice.train.methods import METHODS
@@ -72,7 +73,8 @@ class Registry:
         """Record the version and move `part` to where it belongs, in one transaction."""
         newest = select(func.coalesce(func.max(models.c.version), 0)).where(models.c.name == values["name"])
         with self.database.begin() as connection:
-            # Counting and inserting are one statement, so that two registrations never get the same number.
+            # Two registrations at once never get the same number.
+            hold(connection, models)
             adding = insert(models).values({**values, "version": newest.scalar_subquery() + 1}).returning(models)
             model = self._model(connection.execute(adding).mappings().one())
             if model.report:
@@ -117,6 +119,7 @@ class Registry:
         model = self.find(id)
         ours = models.c.name == model.name
         with self.database.begin() as connection:
+            hold(connection, models)
             if stage is Stage.PRODUCTION:
                 before = update(models).where(ours, models.c.stage == Stage.PRODUCTION)
                 connection.execute(before.values(stage=Stage.CANDIDATE))

@@ -19,26 +19,19 @@ from sqlalchemy import (
     Index,
     Integer,
     MetaData,
-    NullPool,
     String,
     Table,
     Text,
-    create_engine,
-    event,
     false,
-    make_url,
 )
 from sqlalchemy.engine import Dialect
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.types import TypeDecorator
 
+from pumice.store.connect import connect, reachable
 from pumice.store.migrate import read_revision, upgrade
 
 REVISION = "0002"
 """The newest migration; a database that says so is opened without loading the migrations."""
-WAIT_SECONDS = 30
-"""How long a writer waits for another one. Writes here take milliseconds."""
 
 metadata = MetaData(
     naming_convention={
@@ -51,7 +44,7 @@ metadata = MetaData(
 
 
 class Moment(TypeDecorator[datetime]):
-    """A time with a zone, kept in UTC. SQLite drops the zone, so it is put back on reading."""
+    """A time with a zone, kept in UTC. SQLite drops the zone, PostgreSQL gives the server's: read, it is UTC again."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -61,7 +54,7 @@ class Moment(TypeDecorator[datetime]):
         return value and value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        return value and value.replace(tzinfo=UTC)
+        return value and (value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC))
 
 
 jobs = Table(
@@ -160,20 +153,15 @@ requests = Table(
 
 
 def open_database(url: str) -> Engine:
-    """The database at `url` (`sqlite:///FILE`), made or brought up to date first.
+    """The database at `url` (`sqlite:///FILE` or `postgresql://…`), made or brought up to date first.
 
-    Safe when several processes open a new home at once. Raises `InputError` for a database of a newer Pumice.
+    Safe when several processes open a new one at once. Raises `InputError` for a database of a newer Pumice, or one
+    that cannot be reached.
     """
-    # One connection a use: nothing is left open, and threads and forks share none.
-    engine = create_engine(make_url(url), poolclass=NullPool, connect_args={"timeout": WAIT_SECONDS})
-    event.listen(engine, "connect", keep_references)
-    if read_revision(engine) != REVISION:
-        upgrade(engine, REVISION)
+    engine = connect(url)
+    with reachable(engine):
+        with engine.connect() as connection:
+            revision = read_revision(connection)
+        if revision != REVISION:
+            upgrade(engine, REVISION)
     return engine
-
-
-def keep_references(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
-    """SQLite checks foreign keys only when each connection asks for it."""
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA foreign_keys = ON")
-    cursor.close()
