@@ -39,6 +39,9 @@ class Platform:
         finally:
             await self.pool.stop()
 
+    def nudge(self) -> None:
+        """Have the dispatcher look at the jobs now."""
+
     def answered(self, exchange: Exchange, route: str, method: str, status: int) -> None:
         """Count a request that has ended."""
         self.metrics.answered(route, method, status)
