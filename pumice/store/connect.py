@@ -16,7 +16,7 @@ from pumice.errors import InputError
 WAIT_SECONDS = 30
 """How long a writer waits for another one. Writes here take milliseconds."""
 CONNECT_SECONDS = 10
-FORM = "Write PUMICE_DATABASE as postgresql://user:password@host:5432/name, with @, : and / in a password as %40, %3A, %2F."
+FORM = "Write PUMICE_DATABASE as postgresql://user:password@host:5432/name; @ : / in a password are %40 %3A %2F."
 
 
 def connect(url: str) -> Engine:

@@ -159,9 +159,13 @@ def open_database(url: str) -> Engine:
     that cannot be reached.
     """
     engine = connect(url)
-    with reachable(engine):
-        with engine.connect() as connection:
-            revision = read_revision(connection)
-        if revision != REVISION:
-            upgrade(engine, REVISION)
+    try:
+        with reachable(engine):
+            with engine.connect() as connection:
+                revision = read_revision(connection)
+            if revision != REVISION:
+                upgrade(engine, REVISION)
+    except BaseException:
+        engine.dispose()
+        raise
     return engine

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import orjson
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import Engine, insert
 
 from pumice.config import Home
 from pumice.errors import InputError, NotFoundError
 from pumice.evaluate import report as reports
 from pumice.records import Base, Interval, Model, Report, Sample, Scores, Stage
 from pumice.registry.models import Registry
-from pumice.store.tables import jobs, open_database
+from pumice.store.tables import jobs
 from pumice.train.recipe import Recipe
 
 BASE = Base(
@@ -36,8 +36,8 @@ REPORT = Report(
 
 
 @pytest.fixture
-def registry(home: Home) -> Registry:
-    return Registry(open_database(home.database), home)
+def registry(either_home: Home, database: Engine) -> Registry:
+    return Registry(database, either_home)
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def register(registry: Registry, artifact: Path, name: str = "faq", job: str | N
 
 
 def record_job(registry: Registry, id: str) -> str:
-    values = {"id": id, "task": "run", "state": "running", "recipe": {}, "created": datetime.now(UTC)}
+    values = {"id": id, "task": "run", "state": "running", "spec": {}, "created": datetime.now(UTC)}
     with registry.database.begin() as connection:
         connection.execute(insert(jobs).values(values))
     return id
@@ -123,7 +123,7 @@ from pumice.config import Home
 from pumice.registry.models import Registry
 from pumice.store.tables import open_database
 from test_registry_models import register
-home = Home(Path({str(registry.home.root)!r}))
+home = Home(Path({str(registry.home.root)!r}), {registry.home.server!r})
 ours = Registry(open_database(home.database), home)
 print("ready", flush=True); sys.stdin.readline()
 for _ in range(5):
