@@ -70,7 +70,7 @@ def disk(home: Home) -> Finding:
 
 def base(home: Home) -> Finding:
     """Whether the default base is at hand without a network."""
-    for place in (home.bases / DEFAULT, wheel.SHARE / wheel.FILE, home.cache / wheel.FILE):
+    for place in (home.bases / DEFAULT, wheel.SHARE / wheel.DEFAULT.file, home.cache / wheel.DEFAULT.file):
         if place.exists():
             return Finding("default base", f"{DEFAULT}, on this disk")
     return Finding("default base", f"{DEFAULT}, not fetched yet", "Fetch it once: python -m pumice.bases.wheel")

@@ -11,7 +11,7 @@ from pumice.api.served import Names, Served
 from pumice.bases import resolve
 from pumice.config import Home
 from pumice.data.render import Renderer
-from pumice.engine.answer import stream
+from pumice.engine.answer import Ask, stream
 from pumice.engine.contract import Sampling
 from pumice.engine.pool import Pool
 from pumice.errors import NotFoundError
@@ -96,7 +96,7 @@ async def reply(conversation: Conversation, served: Served, pool: Pool, line: st
     ids = served.renderer.prompt(conversation.turns)
     adapter = served.adapter.id if served.adapter else None
     said: list[str] = []
-    async for piece in stream(engine, served.renderer, ids, conversation.sampling, adapter):
+    async for piece in stream(engine, served.renderer, Ask(ids, conversation.sampling, adapter)):
         said.append(piece.text)
         sys.stdout.write(piece.text)
         sys.stdout.flush()

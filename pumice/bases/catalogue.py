@@ -80,4 +80,9 @@ CATALOGUE: tuple[Entry, ...] = (
     Entry("microsoft/Phi-4-mini-instruct", "Phi 4 mini Instruct",
           3_836_021_760, 3_072, 32, 200_064, 131_072, "MIT", "Phi 4"),
 )
+EMBEDDERS: tuple[Entry, ...] = (
+    Entry("all-minilm-l6-v2", "all-MiniLM-L6-v2, embeddings",
+          22_713_216, 384, 6, 30_522, 512, "Apache-2.0", "plain"),
+)
+"""Bases that turn texts into vectors; they cannot answer or be trained, so the choices above leave them out."""
 # fmt: on

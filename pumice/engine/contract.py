@@ -24,7 +24,9 @@ class Capabilities:
     score: bool
     """Can return the log-likelihood of given ids."""
     constraints: frozenset[str]
-    """Of `json_schema`, `regex`, `gbnf`."""
+    """Kinds of `Constraint` that an answer can be held to."""
+    embed: bool = False
+    """Can turn texts into vectors."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +44,21 @@ class Sampling:
 
 
 @dataclass(frozen=True)
+class Constraint:
+    """What an answer must look like: JSON that follows a schema, or text of a Lark grammar in llguidance's dialect."""
+
+    kind: Literal["json_schema", "lark"]
+    text: str
+
+
+@dataclass(frozen=True)
 class Generate:
     """One request. `adapter` None means the bare base, always."""
 
     ids: Sequence[int]
     sampling: Sampling = Sampling()
     adapter: str | None = None
-    json_schema: str | None = None
+    constraint: Constraint | None = None
 
 
 @dataclass(frozen=True)
@@ -87,8 +97,12 @@ class Engine(Protocol):
 
     def generate(self, request: Generate) -> AsyncGenerator[Delta, None]: ...
 
-    async def score(self, ids: Sequence[int], adapter: str | None = None) -> list[float]:
-        """Log-probability of each id given those before it, in nats; one less than `ids`, as the first has none."""
+    async def score(self, ids: Sequence[int], adapter: str | None = None, top: int = 0) -> list[TokenLogprob]:
+        """Each id but the first with its log-probability given those before it, in nats, and `top` alternatives."""
+        ...
+
+    async def embed(self, batch: Sequence[Sequence[int]]) -> list[list[float]]:
+        """One vector of length 1 a text: the mean of what the base makes of its tokens."""
         ...
 
     async def load_adapter(self, name: str, folder: Path) -> None:

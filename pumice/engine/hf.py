@@ -15,11 +15,13 @@ import psutil
 
 from pumice.engine import lora
 from pumice.engine.child import Child
-from pumice.engine.contract import Capabilities, Delta, Generate, Stats
+from pumice.engine.contract import Capabilities, Delta, Generate, Stats, TokenLogprob
 from pumice.engine.wire import room_for
 from pumice.errors import InputError, NotFoundError
 
-CAPABILITIES = Capabilities("transformers", adapters=True, score=True, constraints=frozenset())
+CAPABILITIES = Capabilities("transformers", adapters=True, score=True, constraints=frozenset(), embed=True)
+_READER = Capabilities("transformers", adapters=False, score=False, constraints=frozenset(), embed=True)
+"""Of a base that was made to read only."""
 
 
 async def start(folder: Path, *, threads: int | None = None, cache: Path, context: int | None = None) -> Transformers:
@@ -28,20 +30,24 @@ async def start(folder: Path, *, threads: int | None = None, cache: Path, contex
     Prompt and answer together have at most `context` tokens, by default the model's window. Raises UnavailableError
     when the model cannot be loaded.
     """
-    orders = {"model": str(folder.resolve()), "threads": threads or psutil.cpu_count(logical=False) or 1}
+    reads_only = _reads_only(folder)
+    orders = {
+        "model": str(folder.resolve()),
+        "threads": threads or psutil.cpu_count(logical=False) or 1,
+        "reads_only": reads_only,
+    }
     child = await Child.start(
         "pumice.engine.hf_child", orders, f"The transformers engine for {folder.name}", cache / "logs"
     )
-    return Transformers(child, min(context or math.inf, _window(folder)))
+    return Transformers(child, min(context or math.inf, _window(folder)), reads_only)
 
 
 class Transformers:
     """A running transformers process. Made by `start`."""
 
-    capabilities = CAPABILITIES
-
-    def __init__(self, child: Child, context: float) -> None:
-        self._child, self._context = child, context
+    def __init__(self, child: Child, context: float, reads_only: bool) -> None:
+        self.capabilities = _READER if reads_only else CAPABILITIES
+        self._child, self._context, self._reads_only = child, context, reads_only
         self._adapters: dict[str, Path] = {}
 
     @property
@@ -51,19 +57,35 @@ class Transformers:
 
     async def generate(self, request: Generate) -> AsyncGenerator[Delta, None]:
         """See the contract. Raises InputError for a prompt that leaves no room in the window, and for constraints."""
+        self._check_writes()
         self._check(request.adapter)
         room = room_for(request, self._context, self.capabilities)
         async with aclosing(self._child.complete(request, room, {"adapter": request.adapter})) as deltas:
             async for delta in deltas:
                 yield delta
 
-    async def score(self, ids: Sequence[int], adapter: str | None = None) -> list[float]:
+    async def score(self, ids: Sequence[int], adapter: str | None = None, top: int = 0) -> list[TokenLogprob]:
         """See the contract."""
+        self._check_writes()
         self._check(adapter)
         if not 2 <= len(ids) <= self._context:
             raise InputError(f"{len(ids)} ids cannot be scored; between 2 and {self._context} can.")
-        answer = await self._child.post("/score", {"prompt": list(ids), "adapter": adapter})
-        return [float(value) for value in answer["logprobs"]]
+        answer = await self._child.post("/score", {"prompt": list(ids), "adapter": adapter, "top": top})
+        return [TokenLogprob(id_, logprob, tuple(map(tuple, best))) for id_, logprob, best in answer["tokens"]]
+
+    async def embed(self, batch: Sequence[Sequence[int]]) -> list[list[float]]:
+        """See the contract. Raises InputError for an empty text or one that is longer than the window."""
+        for at, ids in enumerate(batch):
+            if not 1 <= len(ids) <= self._context:
+                raise InputError(
+                    f"Text {at + 1} of {len(batch)} has {len(ids):,} tokens.",
+                    f"Between 1 and {self._context:,.0f} can become a vector.",
+                    "Leave empty texts out, and cut long ones into parts.",
+                )
+        if not batch:
+            return []
+        answer = await self._child.post("/embed", {"batch": [list(ids) for ids in batch]})
+        return [[float(value) for value in vector] for vector in answer["vectors"]]
 
     async def load_adapter(self, name: str, folder: Path) -> None:
         """See the contract. Any adapter that peft can load will do."""
@@ -87,9 +109,23 @@ class Transformers:
         """See the contract."""
         await self._child.stop()
 
+    def _check_writes(self) -> None:
+        if self._reads_only:
+            raise InputError(
+                "This base turns texts into vectors; it cannot write.",
+                "It is an encoder: it has no head that chooses a next token.",
+                "Ask it for embeddings, or name a base that answers.",
+            )
+
     def _check(self, adapter: str | None) -> None:
         if adapter is not None and adapter not in self._adapters:
             raise NotFoundError(f"The adapter {adapter} is not loaded.")
+
+
+def _reads_only(folder: Path) -> bool:
+    """Whether it is an encoder, as its architecture's name tells: `BertModel`, `XLMRobertaForMaskedLM`."""
+    name = (json.loads((folder / "config.json").read_bytes()).get("architectures") or [""])[0]
+    return name.endswith("ForMaskedLM") or (name.endswith("Model") and not name.endswith("LMHeadModel"))
 
 
 def _window(folder: Path) -> float:

@@ -1,4 +1,4 @@
-"""The process that holds transformers: llama-server's `/completion` by `generate`, and `/score`, one request at a time.
+"""The process that holds transformers: llama-server's `/completion`, and `/score` and `/embed`, one at a time.
 
 Ids in and ids out; it has no tokenizer. Only its parent speaks with it.
 """
@@ -18,7 +18,8 @@ from typing import Any
 import torch
 from peft import PeftModel
 from torch import Tensor
-from transformers import AutoModelForCausalLM, GenerationConfig, LogitsProcessor, LogitsProcessorList
+from torch.nn.utils.rnn import pad_sequence
+from transformers import AutoModel, AutoModelForCausalLM, GenerationConfig, LogitsProcessor, LogitsProcessorList
 from transformers.generation.streamers import BaseStreamer
 
 from pumice.engine.leash import Leash, read_orders
@@ -26,13 +27,18 @@ from pumice.engine.vocabulary import stop_ids
 
 _SCORED_AT_ONCE = 1024
 """Tokens: the logits of a long text would not fit into memory."""
+_EMBEDDED_AT_ONCE = 16
+"""Texts."""
+
+Scored = tuple[int, float, list[tuple[int, float]]]
 
 
 class Runner:
     """The model, its adapters and the lock that lets one request at a time near them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, reads_only: bool) -> None:
         self._folder = folder
+        self._kind = AutoModel if reads_only else AutoModelForCausalLM
         self._stops = stop_ids(folder, json.loads((folder / "config.json").read_bytes()))
         self._model = self._load()
         self._adapters: set[str] = set()
@@ -41,7 +47,7 @@ class Runner:
     def _load(self) -> Any:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-        model: Any = AutoModelForCausalLM.from_pretrained(self._folder, dtype=dtype, local_files_only=True)
+        model: Any = self._kind.from_pretrained(self._folder, dtype=dtype, local_files_only=True)
         # The folder's own sampling defaults must not reach a request.
         model.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
         return model.to(device).eval()
@@ -107,9 +113,9 @@ class Runner:
                 streamer=streamer,
             )
 
-    def score(self, ids: list[int], adapter: str | None) -> list[float]:
-        """Log-probability of each id given those before it; one less than `ids`."""
-        found: list[float] = []
+    def score(self, ids: list[int], adapter: str | None, top: int) -> list[Scored]:
+        """Each id but the first, with its log-probability given those before it and the `top` most likely."""
+        found: list[Scored] = []
         cache = None
         with self._as(adapter) as model:
             for start in range(0, len(ids) - 1, _SCORED_AT_ONCE):
@@ -120,9 +126,31 @@ class Runner:
                 cache = output.get("past_key_values")
                 target = torch.tensor(ids[start + 1 : start + 1 + _SCORED_AT_ONCE], device=model.device)
                 logits = output.logits[0, : len(target)].float()
-                chosen = logits.gather(-1, target[:, None])[:, 0] - logits.logsumexp(-1)
-                found += chosen.tolist()
+                total = logits.logsumexp(-1, keepdim=True)
+                chosen = (logits.gather(-1, target[:, None]) - total)[:, 0]
+                best = logits.topk(top)
+                tops = zip(best.indices.tolist(), (best.values - total).tolist(), strict=True)
+                pairs = [list(zip(*each, strict=True)) for each in tops]
+                found += zip(target.tolist(), chosen.tolist(), pairs, strict=True)
         return found
+
+    def embed(self, batch: list[list[int]]) -> list[list[float]]:
+        """The mean of the last hidden states of each text, of length 1."""
+        # Texts of about one length together: what is padded is computed for nothing.
+        order = sorted(range(len(batch)), key=lambda at: len(batch[at]))
+        vectors: list[list[float]] = [[]] * len(batch)
+        with self._as(None) as model:
+            reader: Any = (model.get_base_model() if isinstance(model, PeftModel) else model).base_model
+            for start in range(0, len(order), _EMBEDDED_AT_ONCE):
+                places = order[start : start + _EMBEDDED_AT_ONCE]
+                ids = pad_sequence([torch.tensor(batch[at]) for at in places], batch_first=True).to(model.device)
+                lengths = torch.tensor([len(batch[at]) for at in places], device=model.device)
+                mask = torch.arange(ids.shape[1], device=model.device) < lengths[:, None]
+                states = reader(input_ids=ids, attention_mask=mask.long()).last_hidden_state.float()
+                means = (states * mask[..., None]).sum(1) / lengths[:, None]
+                for at, vector in zip(places, torch.nn.functional.normalize(means, dim=-1).tolist(), strict=True):
+                    vectors[at] = vector
+        return vectors
 
     def is_stop(self, token: int) -> bool:
         """Whether the token ends an answer."""
@@ -194,7 +222,7 @@ class Events(BaseStreamer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """The three questions that the parent asks."""
+    """The four questions that the parent asks."""
 
     runner: Runner
 
@@ -219,7 +247,9 @@ class Handler(BaseHTTPRequestHandler):
             case "/completion":
                 self._complete(asked)
             case "/score":
-                self._send({"logprobs": self.runner.score(asked["prompt"], asked["adapter"])})
+                self._send({"tokens": self.runner.score(asked["prompt"], asked["adapter"], asked["top"])})
+            case "/embed":
+                self._send({"vectors": self.runner.embed(asked["batch"])})
             case "/adapters":
                 self.runner.adapt(asked["name"], asked["folder"])
                 self._send({})
@@ -262,7 +292,7 @@ def main() -> None:
     leash = Leash()
     orders = read_orders()
     torch.set_num_threads(orders["threads"])
-    Handler.runner = Runner(Path(orders["model"]))
+    Handler.runner = Runner(Path(orders["model"]), orders["reads_only"])
     server = Server(orders["socket"], Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     leash.announce()

@@ -17,11 +17,11 @@ import psutil
 
 from pumice.engine import gguf, lora
 from pumice.engine.child import Child
-from pumice.engine.contract import CONTEXT, Capabilities, Delta, Generate, Stats
+from pumice.engine.contract import CONTEXT, Capabilities, Delta, Generate, Stats, TokenLogprob
 from pumice.engine.wire import room_for
 from pumice.errors import InputError, NotFoundError, UnavailableError
 
-CAPABILITIES = Capabilities("llama.cpp", adapters=True, score=False, constraints=frozenset({"json_schema"}))
+CAPABILITIES = Capabilities("llama.cpp", adapters=True, score=False, constraints=frozenset({"json_schema", "lark"}))
 
 _FORMAT = 1
 """Raised whenever the converted files change, so that cached ones are made again."""
@@ -92,9 +92,13 @@ class LlamaCpp:
             if child in self._retiring and not child.running:
                 self._retiring[child].set()
 
-    async def score(self, ids: Sequence[int], adapter: str | None = None) -> list[float]:
+    async def score(self, ids: Sequence[int], adapter: str | None = None, top: int = 0) -> list[TokenLogprob]:
         """Always raises: llama.cpp's server has no prompt likelihoods (`capabilities.score` is False)."""
         raise InputError("llama.cpp cannot score given text.", "", "Use the engine that Pool.scorer gives.")
+
+    async def embed(self, batch: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Always raises: this child is set up for answers (`capabilities.embed` is False)."""
+        raise InputError("llama.cpp makes no vectors here.", "", "Use the engine that Pool.embedder gives.")
 
     async def load_adapter(self, name: str, folder: Path) -> None:
         """See the contract. Raises InputError for an adapter that is not plain LoRA or not of this base."""

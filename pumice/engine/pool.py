@@ -53,6 +53,10 @@ class Pool:
         """The engine with `capabilities.score` for the model in `folder`."""
         return await self._running(_REFERENCE, folder)
 
+    async def embedder(self, folder: Path) -> Engine:
+        """The engine with `capabilities.embed` for the base in `folder`."""
+        return await self._running(_REFERENCE, folder)
+
     async def ensure(self, folder: Path, name: str, adapter: Path) -> Engine:
         """The engine on which the adapter in the folder `adapter` answers to `name`, loaded now if it was not.
 

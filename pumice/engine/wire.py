@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from pumice.engine import constraints
 from pumice.engine.contract import Capabilities, Delta, Generate, TokenLogprob
 from pumice.errors import InputError
 
@@ -22,25 +22,9 @@ def room_for(request: Generate, context: float, capabilities: Capabilities) -> i
             f"Prompt and answer together may have {context:,}.",
             "Shorten the prompt.",
         )
-    if request.json_schema is not None and "json_schema" not in capabilities.constraints:
-        raise InputError(
-            f"The {capabilities.name} engine cannot hold an answer to a JSON schema.",
-            "It runs this model because llama.cpp cannot.",
-            "Ask for JSON in the prompt instead.",
-        )
-    if request.json_schema is not None:
-        _checked_schema(request.json_schema)
+    if request.constraint is not None:
+        constraints.check(request.constraint, capabilities)
     return int(min(request.sampling.max_tokens, context - len(request.ids)))
-
-
-def _checked_schema(text: str) -> None:
-    try:
-        if isinstance(json.loads(text), dict):
-            return
-        problem = "It is not an object."
-    except ValueError as error:
-        problem = str(error)
-    raise InputError("The JSON schema is no JSON object.", problem, "Write it as JSON Schema, in braces.")
 
 
 class Answer:
@@ -101,6 +85,6 @@ def body(request: Generate, ids_allowed: int) -> dict[str, Any]:
     }
     if sampling.seed is not None:
         asked["seed"] = sampling.seed
-    if request.json_schema is not None:
-        asked["json_schema"] = json.loads(request.json_schema)
+    if request.constraint is not None:
+        asked["grammar"] = constraints.grammar(request.constraint)
     return asked

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pumice.data.render import Renderer
-from pumice.engine.answer import Answer, answer
+from pumice.engine.answer import Answer, Ask, answer
 from pumice.engine.contract import CONTEXT, Sampling
 from pumice.engine.pool import Pool
-from pumice.errors import InputError
+from pumice.errors import InputError, StoppedError
 from pumice.evaluate.compare import SetName, paired, verdict
 from pumice.evaluate.score import exact_match, rouge_l, token_f1
 from pumice.records import Base, Event, Example, Report, Sample, Scores, Tell, Tokens
@@ -188,7 +188,7 @@ async def answers(side: Side, questions: Sequence[Question], renderer: Renderer,
 
     async def one(question: Question) -> Answer:
         async with slots:
-            said = await answer(engine, renderer, question.prompt, Sampling(max_tokens=bound), name)
+            said = await answer(engine, renderer, Ask(question.prompt, Sampling(max_tokens=bound), name))
         step()
         return said
 
@@ -218,7 +218,7 @@ async def score(side: Side, rows: Sequence[Tokens], window: int, pool: Pool, tel
             if len(ids) < 2:
                 continue
             found = await engine.score(ids, name)
-            trained = [each for each, label in zip(found, labels[1:], strict=True) if label != -100]
+            trained = [each.logprob for each, label in zip(found, labels[1:], strict=True) if label != -100]
             total, count = total - sum(trained), count + len(trained)
         sums.append(total)
         counts.append(count)
@@ -232,6 +232,17 @@ async def score(side: Side, rows: Sequence[Tokens], window: int, pool: Pool, tel
             "Train again with a lower `learning_rate`.",
         )
     return losses
+
+
+def stopping(tell: Tell, should_stop: Callable[[], bool], sentence: str) -> Tell:
+    """`tell`, which also ends the work with `sentence` as soon as somebody wants that."""
+
+    def heard(event: Event) -> None:
+        tell(event)
+        if should_stop():
+            raise StoppedError(sentence)
+
+    return heard
 
 
 def counter(tell: Tell, what: str, total: int) -> Callable[[], None]:

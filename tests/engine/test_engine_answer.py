@@ -10,11 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pumice.data.render import Renderer
-from pumice.engine.answer import Piece, answer, stream
-from pumice.engine.contract import Capabilities, Delta, Generate, Sampling, Stats, TokenLogprob
+from pumice.engine.answer import Ask, Piece, answer, stream
+from pumice.engine.contract import Capabilities, Constraint, Delta, Generate, Sampling, Stats, TokenLogprob
 from pumice.engine.llamacpp import LlamaCpp
 from pumice.errors import InputError
 from pumice.records import Base
+
+ANY_JSON = Constraint("json_schema", "{}")
 
 
 class Recital:
@@ -35,7 +37,10 @@ class Recital:
         finally:
             self.closed = True
 
-    async def score(self, ids: Sequence[int], adapter: str | None = None) -> list[float]:
+    async def score(self, ids: Sequence[int], adapter: str | None = None, top: int = 0) -> list[TokenLogprob]:
+        raise NotImplementedError
+
+    async def embed(self, batch: Sequence[Sequence[int]]) -> list[list[float]]:
         raise NotImplementedError
 
     async def load_adapter(self, name: str, folder: Path) -> None:
@@ -63,7 +68,7 @@ def reciting(ids: Sequence[int], finish: bool = True) -> Recital:
 
 
 async def pieces_of(engine: Recital, renderer: Renderer, stop: Sequence[str] = ()) -> list[Piece]:
-    return [piece async for piece in stream(engine, renderer, [1], Sampling(), stop=stop)]
+    return [piece async for piece in stream(engine, renderer, Ask([1], stop=tuple(stop)))]
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
@@ -128,7 +133,7 @@ async def test_text_is_held_back_only_while_it_may_become_a_stop_string(renderer
     assert [piece.text for piece in free[:-1]] == ["one", " two", " three"]
     held = await pieces_of(reciting(ids), renderer, [" two four"])
     assert [piece.text for piece in held if piece.text] == ["one", " two", " three"]
-    early = stream(reciting(ids, finish=False), renderer, [1], Sampling(), stop=[" two four"])
+    early = stream(reciting(ids, finish=False), renderer, Ask([1], stop=(" two four",)))
     assert (await anext(early)).text == "one"
     await early.aclose()
 
@@ -136,7 +141,7 @@ async def test_text_is_held_back_only_while_it_may_become_a_stop_string(renderer
 async def test_a_stop_token_that_the_engine_did_not_know_ends_the_answer(renderer: Renderer) -> None:
     ids = renderer.encode("yes")
     engine = reciting([*ids, renderer.stop_ids[0], *ids])
-    whole = await answer(engine, renderer, [1, 2, 3], Sampling())
+    whole = await answer(engine, renderer, Ask([1, 2, 3]))
     assert (whole.text, whole.ids, whole.finish) == ("yes", tuple(ids), "stop")
     assert (whole.prompt_tokens, whole.completion_tokens) == (3, len(ids))
     assert engine.closed
@@ -144,7 +149,7 @@ async def test_a_stop_token_that_the_engine_did_not_know_ends_the_answer(rendere
 
 async def test_leaving_the_stream_closes_the_engine(renderer: Renderer) -> None:
     engine = reciting(renderer.encode("one two three"))
-    pieces = stream(engine, renderer, [1], Sampling())
+    pieces = stream(engine, renderer, Ask([1]))
     await anext(pieces)
     await pieces.aclose()
     assert (engine.said, engine.closed) == (1, True)
@@ -153,17 +158,17 @@ async def test_leaving_the_stream_closes_the_engine(renderer: Renderer) -> None:
 async def test_an_answer_that_broke_its_schema_is_an_error(renderer: Renderer) -> None:
     said = [Delta(tuple(renderer.encode('{"a": '))), Delta((), finish="stop")]
     with pytest.raises(InputError, match="does not follow the JSON schema"):
-        await answer(Recital(said), renderer, [1], Sampling(), json_schema="{}")
+        await answer(Recital(said), renderer, Ask([1], constraint=ANY_JSON))
     cut = [*said[:1], Delta((), finish="length")]
-    assert (await answer(Recital(cut), renderer, [1], Sampling(), json_schema="{}")).finish == "length"
+    assert (await answer(Recital(cut), renderer, Ask([1], constraint=ANY_JSON))).finish == "length"
 
 
 @pytest.mark.asyncio(loop_scope="session")
 async def test_a_stop_string_frees_the_real_engine(exact: LlamaCpp, renderer: Renderer) -> None:
     prompt = renderer.encode("The capital of France is")
-    free = await answer(exact, renderer, prompt, Sampling(max_tokens=16, logprobs=1), "left")
+    free = await answer(exact, renderer, Ask(prompt, Sampling(max_tokens=16, logprobs=1), "left"))
     assert len(free.logprobs) == len(free.ids) == free.completion_tokens > 4
     stop = free.text[len(free.text) // 2 :][:4]
-    cut = await answer(exact, renderer, prompt, Sampling(max_tokens=16), "left", [stop])
+    cut = await answer(exact, renderer, Ask(prompt, Sampling(max_tokens=16), "left", (stop,)))
     assert (cut.text, cut.finish) == (free.text[: free.text.index(stop)], "stop")
     assert (await exact.stats()).running == 0

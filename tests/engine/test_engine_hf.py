@@ -15,7 +15,7 @@ from engine_room import check_against, collect, copy_of, ids_of, rewrite
 from transformers import LlamaConfig
 
 from pumice.engine import hf
-from pumice.engine.contract import Generate, Sampling
+from pumice.engine.contract import Constraint, Generate, Sampling
 from pumice.engine.hf import Transformers
 from pumice.engine.llamacpp import LlamaCpp
 from pumice.errors import InputError, NotFoundError, UnavailableError
@@ -36,7 +36,12 @@ async def test_answers_and_scores_are_exact(
     rows = reference(tiny.folder, ids, tiny_adapters.get(adapter or ""))
     check_against(rows, PROMPT, deltas, 1e-4)
     expected = [row[id_] for row, id_ in zip(rows, ids[1:], strict=False)]
-    assert await plain.score(ids, adapter) == pytest.approx(expected, abs=1e-4)
+    scored = await plain.score(ids, adapter, top=2)
+    assert [each.id for each in scored] == ids[1:]
+    assert [each.logprob for each in scored] == pytest.approx(expected, abs=1e-4)
+    for row, each in zip(rows, scored, strict=False):
+        assert [logprob for _, logprob in each.top] == pytest.approx(sorted(row)[-1:-3:-1], abs=1e-4)
+        assert all(row[id_] == pytest.approx(logprob, abs=1e-4) for id_, logprob in each.top)
 
 
 @pytest.mark.parametrize("sampling", [{}, {"frequency_penalty": 0.4, "presence_penalty": 0.3}])
@@ -120,7 +125,7 @@ async def test_a_long_text_is_scored_in_parts_with_the_same_result(
     for length in (1024, 1025, 2500):
         ids = [(at * at + 7) % 320 for at in range(length)]
         expected = [row[id_] for row, id_ in zip(reference(folder, ids), ids[1:], strict=False)]
-        assert await engine.score(ids) == pytest.approx(expected, abs=1e-3)
+        assert [each.logprob for each in await engine.score(ids)] == pytest.approx(expected, abs=1e-3)
     with pytest.raises(InputError, match="4097 ids cannot be scored"):
         await engine.score([1] * 4097)
     await engine.stop()
@@ -128,7 +133,7 @@ async def test_a_long_text_is_scored_in_parts_with_the_same_result(
 
 async def test_what_it_cannot_do_is_refused(plain: Transformers) -> None:
     with pytest.raises(InputError, match="cannot hold an answer to a JSON schema"):
-        await anext(plain.generate(Generate(PROMPT, json_schema="{}")))
+        await anext(plain.generate(Generate(PROMPT, constraint=Constraint("json_schema", "{}"))))
     with pytest.raises(InputError, match="512 tokens"):
         await anext(plain.generate(Generate([5] * 512)))
     deltas = await collect(plain, [5] * 509, max_tokens=50)

@@ -12,6 +12,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -20,7 +21,7 @@ from engine_room import check_against, collect, copy_of, ids_of
 
 from pumice.data.render import Renderer
 from pumice.engine import llamacpp
-from pumice.engine.contract import Generate, Sampling
+from pumice.engine.contract import Constraint, Generate, Sampling
 from pumice.engine.llamacpp import LlamaCpp
 from pumice.errors import InputError, NotFoundError, UnavailableError
 from pumice.records import Base
@@ -153,11 +154,11 @@ async def test_a_json_schema_is_kept(real: LlamaCpp, base: Base) -> None:
     renderer = Renderer(base.folder)
     prompt = renderer.prompt([{"role": "user", "content": "Where is the Louvre?"}])
     schema = {"type": "object", "properties": {"city": {"enum": ["Oslo", "Paris"]}}, "required": ["city"]}
-    request = Generate(prompt, Sampling(max_tokens=64), json_schema=json.dumps(schema))
+    request = Generate(prompt, Sampling(max_tokens=64), constraint=Constraint("json_schema", json.dumps(schema)))
     ids = ids_of([delta async for delta in real.generate(request)])
     assert json.loads(renderer.decode(ids))["city"] in ("Oslo", "Paris")
     with pytest.raises(InputError, match="no JSON object"):
-        await anext(real.generate(Generate(prompt, json_schema="[")))
+        await anext(real.generate(Generate(prompt, constraint=Constraint("json_schema", "["))))
 
 
 async def test_a_seed_repeats_an_answer_and_no_seed_does_not(exact: LlamaCpp) -> None:
@@ -267,3 +268,33 @@ async def test_a_killed_parent_takes_its_engine_with_it(tiny: Base, cache: Path)
         parent.kill()
     await asyncio.to_thread(engine.wait, 30)
     assert not engine.is_running()
+
+
+@pytest.mark.parametrize(
+    ("schema", "named"),
+    [
+        ({"type": "object", "properties": {"a": {"not": {"type": "integer"}}}}, '"not"'),
+        ({"type": "array", "uniqueItems": True}, '"uniqueItems"'),
+        ({"type": "string", "pattern": "^(?=a)b$"}, "look-ahead"),
+        ({"type": "wizard"}, "wizard"),
+        ({"oneOf": [{"type": "integer"}, {"type": "number"}]}, "oneOf"),
+    ],
+)
+async def test_a_schema_that_cannot_be_kept_is_refused_before_an_answer(
+    real: LlamaCpp, schema: dict[str, Any], named: str
+) -> None:
+    """llama.cpp itself would answer freely and say nothing."""
+    with pytest.raises(InputError, match="cannot be enforced") as caught:
+        await anext(real.generate(Generate([1, 2], constraint=Constraint("json_schema", json.dumps(schema)))))
+    assert named in caught.value.what and "\n" not in caught.value.what
+    assert (await real.stats()).running == 0
+
+
+async def test_a_grammar_is_kept(real: LlamaCpp, base: Base) -> None:
+    renderer = Renderer(base.folder)
+    prompt = renderer.prompt([{"role": "user", "content": "Is the sky blue?"}])
+    lark = Constraint("lark", 'start: ("no" | "never") "!"')
+    ids = ids_of([delta async for delta in real.generate(Generate(prompt, constraint=lark))])
+    assert renderer.decode(ids) in ("no!", "never!")
+    with pytest.raises(InputError, match="grammar cannot be enforced"):
+        await anext(real.generate(Generate(prompt, constraint=Constraint("lark", "start: ((("))))
