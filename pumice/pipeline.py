@@ -13,9 +13,8 @@ from pathlib import Path
 
 from pumice.config import Home
 from pumice.engine.pool import Pool
-from pumice.errors import StoppedError
 from pumice.evaluate import report as reports
-from pumice.evaluate.run import evaluate
+from pumice.evaluate.run import evaluate, stopping
 from pumice.plan import Material, Plan, decide
 from pumice.records import Event, Job, Model, Report, Tell
 from pumice.registry.models import Registry
@@ -53,13 +52,8 @@ def make(plan: Plan, material: Material, job: Job, home: Home, tell: Tell, shoul
     if job.task == "train":
         return Outcome(artifact, None)
     tell(Event("stage", {"name": "evaluate"}))
-
-    def step(event: Event) -> None:
-        tell(event)
-        if should_stop():
-            raise StoppedError("Stopped during the evaluation; the trained weights are kept.")
-
-    report = asyncio.run(compare(plan, material, artifact, home, step))
+    heard = stopping(tell, should_stop, "Stopped during the evaluation; the trained weights are kept.")
+    report = asyncio.run(compare(plan, material, artifact, home, heard))
     tell(Event("report", reports.to_json(report)))
     return Outcome(artifact, report)
 

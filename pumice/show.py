@@ -200,11 +200,11 @@ def model(found: Model) -> None:
     rows = [
         ("model", found.id),
         ("stage", found.stage),
-        ("made", f"{when(found.created)} by job {found.job}"),
+        ("made", f"{when(found.created)} by {f'job {found.job}' if found.job else 'hand'}"),
         ("method", found.method),
         ("base", f"{found.base} ({found.base_source})"),
         ("base sha256", found.base_sha256),
-        ("data", f"{found.recipe['data']}"),
+        ("data", f"{found.recipe.get('data', 'unknown: it was imported')}"),
         ("data sha256", found.data_sha256),
         ("folder", str(found.folder)),
         *((f"export {name}", f"{each['path']}") for name, each in found.exports.items()),
@@ -253,8 +253,8 @@ def job(found: Job) -> None:
 
 
 def key_document(key: Key) -> dict[str, Any]:
-    """A key as `--json` prints it, without the hash of its secret."""
-    return {name: value for name, value in vars(key).items() if name != "secret_sha256"}
+    """A key as `--json` prints it, without what is kept of its secrets."""
+    return {name: value for name, value in vars(key).items() if name not in ("secret_sha256", "signing_secret")}
 
 
 def keys(found: Sequence[Key]) -> None:
@@ -263,10 +263,19 @@ def keys(found: Sequence[Key]) -> None:
         say("There is no key: on loopback none is asked for. Make one: pumice keys create NAME")
         return
     rows = [
-        (each.id, each.name, each.role, when(each.created), when(each.revoked) if each.revoked else "")
+        (
+            each.id,
+            each.name,
+            each.role,
+            each.access_key or "",
+            when(each.created),
+            when(each.revoked) if each.revoked else "",
+            "" if each.requests_per_minute is None else f"{each.requests_per_minute:,}",
+            "" if each.tokens_per_day is None else f"{each.tokens_per_day:,}",
+        )
         for each in found
     ]
-    table("", ["key", "name", "role", "made", "revoked"], rows)
+    table("", ["key", "name", "role", "access key", "made", "revoked", "a minute", "tokens a day"], rows, numbers=2)
 
 
 def when(moment: datetime) -> str:

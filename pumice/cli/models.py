@@ -11,7 +11,7 @@ import typer
 from pumice.cli.shared import Json, open_registry
 from pumice.records import Stage
 
-app = typer.Typer(help="Registered models: list, show, export, stage, catalogue.", no_args_is_help=True)
+app = typer.Typer(help="Registered models: list, show, stage, export, import, delete, catalogue.", no_args_is_help=True)
 
 Format = Literal["safetensors", "gguf-f16", "gguf-q8_0", "gguf-q4_0"]
 
@@ -77,6 +77,42 @@ def models_export(
         show.document(result)
     else:
         show.exported(result)
+
+
+@app.command("import")
+def models_import(
+    folder: Annotated[Path, typer.Argument(help="A whole model (safetensors), or a LoRA adapter as peft saves it.")],
+    name: Annotated[str, typer.Option("--name", help="Name to register under.")],
+    base: Annotated[
+        str | None, typer.Option("--base", help="What it was made from; by default what its own files say.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Register weights that were made elsewhere; they answer under their name at once."""
+    from pumice import show
+    from pumice.registry.imports import import_model
+
+    registry, home = open_registry()
+    found = import_model(folder, name, registry, home, None, base)
+    if as_json:
+        show.document(show.model_document(found))
+    else:
+        show.say(f"{found.id} is registered. Talk to it: pumice chat {found.id}")
+
+
+@app.command("delete")
+def models_delete(
+    model: Annotated[str, typer.Argument(help="A version: name@version.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Delete a version, its record and its files, for ever."""
+    from pumice import show
+
+    registry, _ = open_registry()
+    found = registry.find(model)
+    if not yes:
+        typer.confirm(f"Delete {found.id}, made {show.when(found.created)}, for ever?", abort=True, err=True)
+    show.say(f"{registry.delete(model).id} is deleted.")
 
 
 @app.command("catalogue")

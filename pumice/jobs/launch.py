@@ -6,9 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from typing import Protocol
 
-from pumice.jobs.queue import Queue
+from pumice.errors import InputError
+from pumice.jobs.queue import LATE, Queue
 from pumice.records import Job
 
 
@@ -27,7 +29,11 @@ class Running(Protocol):
         ...
 
     def stop(self) -> None:
-        """Ask the worker to write a checkpoint and end; idempotent."""
+        """A person wants the job to end: ask the worker for a checkpoint and its end; idempotent."""
+        ...
+
+    def release(self) -> None:
+        """Whoever started the worker goes: it writes a checkpoint and ends, to be resumed later; idempotent."""
         ...
 
 
@@ -47,7 +53,8 @@ class Here:
 
     def start(self, job_id: str) -> Child:
         """Raises `NotFoundError` for an unknown job. What the worker prints goes to its `log.txt`."""
-        folder = self.queue.folder(self.queue.get(job_id).id)
+        job, home = self.queue.get(job_id), self.queue.home
+        folder = self.queue.folder(job_id)
         with (folder / "log.txt").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "pumice.jobs.worker", job_id],
@@ -55,18 +62,18 @@ class Here:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "PUMICE_HOME": str(self.queue.home.root)},
+                env={**os.environ, "PUMICE_HOME": str(home.root), "PUMICE_DATABASE": home.server or ""},
                 # Ctrl-C in the terminal reaches this process alone, which then decides what becomes of the worker.
                 start_new_session=True,
             )
-        return Child(job_id, process, self.queue)
+        return Child(job, process, self.queue)
 
 
 class Child:
     """A worker on this machine. Its death without a word becomes the job's state `interrupted`, with the reason."""
 
-    def __init__(self, job_id: str, process: subprocess.Popen[bytes], queue: Queue) -> None:
-        self.job_id, self.pid = job_id, process.pid
+    def __init__(self, job: Job, process: subprocess.Popen[bytes], queue: Queue) -> None:
+        self.job, self.pid = job, process.pid
         self._process, self._queue = process, queue
 
     @property
@@ -77,13 +84,21 @@ class Child:
     def wait(self) -> Job:
         """The job in its last state, as soon as the worker has ended."""
         code = self._process.wait()
-        assert self._process.stdin
-        self._process.stdin.close()
-        return self._queue.interrupt(self.job_id, self.pid, farewell(code))
+        self.release()
+        if code == LATE:
+            return self._queue.get(self.job.id)
+        return self._queue.interrupt(self.job.id, self.pid, farewell(code), self.job.attempts)
 
     def stop(self) -> None:
-        """Ask the worker to write a checkpoint and end; idempotent."""
-        self._process.terminate()
+        """A person wants the job to end: ask the worker for a checkpoint and its end; idempotent."""
+        # It may have ended in this moment, which is what was wanted.
+        with suppress(InputError):
+            self._queue.stop(self.job.id)
+
+    def release(self) -> None:
+        """Whoever started the worker goes: it writes a checkpoint and ends, to be resumed later; idempotent."""
+        assert self._process.stdin
+        self._process.stdin.close()
 
 
 def farewell(code: int) -> str:

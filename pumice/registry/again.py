@@ -14,6 +14,7 @@ from pumice.engine.pool import Pool
 from pumice.errors import InputError
 from pumice.evaluate.run import evaluate
 from pumice.records import Report, Tell
+from pumice.registry.card import IMPORT
 from pumice.registry.models import Registry
 from pumice.registry.start import base_of
 
@@ -21,10 +22,20 @@ from pumice.registry.start import base_of
 async def compare(name: str, data: Path | None, registry: Registry, home: Home, tell: Tell) -> Report:
     """Base against tuned on `data`, or on the set that the model's recipe held out. Stores nothing."""
     model = registry.find(name)
+    if model.base_source.startswith(IMPORT):
+        raise InputError(
+            f"{model.id} was imported as a whole model, and nothing is known of a base to compare it with.",
+            fix="Import it with its base: pumice models import FOLDER --name NAME --base BASE",
+        )
     base = base_of(model, registry, home)
     set_name: SetName = "validation file"
     if data:
         questions = load(data).examples
+    elif "data" not in model.recipe:
+        raise InputError(
+            f"{model.id} was imported, and has no questions of its own.",
+            fix=f"Name the questions to ask: pumice evaluate {model.id} --data FILE",
+        )
     else:
         dataset, validation = load(Path(model.recipe["data"])), model.recipe["validation"]
         if dataset.sha256 != model.data_sha256:
@@ -37,4 +48,4 @@ async def compare(name: str, data: Path | None, registry: Registry, home: Home, 
         questions, set_name = sets.questions, sets.name
     whole, adapter = (base.folder, model.folder) if model.adapter else (model.folder, None)
     async with Pool(home.cache) as pool:
-        return await evaluate(base, whole, adapter, questions, set_name, pool, tell, model.recipe["seed"])
+        return await evaluate(base, whole, adapter, questions, set_name, pool, tell, model.recipe.get("seed", 0))

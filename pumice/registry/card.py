@@ -12,6 +12,8 @@ from pumice.evaluate import report as reports
 from pumice.records import Base, Model
 
 HUB = "hub:"
+IMPORT = "import:"
+"""Source of a whole model that came from elsewhere, when nobody said what it was made from."""
 
 
 def card(model: Model, base: Base) -> str:
@@ -32,8 +34,8 @@ def card(model: Model, base: Base) -> str:
 
 def front_matter(model: Model, base: Base) -> str:
     """What the hub reads."""
-    told: dict[str, object] = {
-        "base_model": hub_id(base) or base.name,
+    told: dict[str, object] = {} if base.source.startswith(IMPORT) else {"base_model": hub_id(base) or base.name}
+    told |= {
         "library_name": "peft" if model.adapter else "transformers",
         "pipeline_tag": "text-generation",
         "tags": ["pumice", model.method],
@@ -57,10 +59,13 @@ def licence(base: Base) -> dict[str, object]:
 
 def opening(model: Model, base: Base) -> str:
     """What it is, and what it is not."""
+    made = "fine-tuned with Pumice" if model.recipe else "made elsewhere and imported into Pumice"
+    if base.source.startswith(IMPORT):
+        return f"A whole model, {made}."
     if not model.adapter:
-        return f"All weights of [{base.name}](#where-it-comes-from), fine-tuned ({model.method}) with Pumice."
+        return f"All weights of [{base.name}](#where-it-comes-from), {made} ({model.method})."
     return (
-        f"An adapter ({model.method}) for [{base.name}](#where-it-comes-from), fine-tuned with Pumice.\n\n"
+        f"An adapter ({model.method}) for [{base.name}](#where-it-comes-from), {made}.\n\n"
         f"**It belongs to that base alone**, the one whose weights have sha256 `{base.sha256}`. "
         "On any other weights, a differently quantised copy of the same model included, it means nothing."
     )
@@ -123,11 +128,13 @@ def lineage(model: Model, base: Base) -> str:
         "base": f"{base.name}, from `{base.source}`",
         "base weights, sha256": f"`{base.sha256}`",
         "chat template, sha256": f"`{base.template_sha256}`" if base.template_sha256 else "none",
-        "data, sha256": f"`{model.data_sha256}`",
+        "data, sha256": f"`{model.data_sha256}`" if model.data_sha256 else "unknown",
         "job": f"`{model.job}`" if model.job else "none",
         "registered": f"{model.created:%Y-%m-%d %H:%M} UTC",
     }
     table = "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in facts.items())])
+    if not model.recipe:
+        return f"{table}\n\nIt was made elsewhere: its recipe and its data are not known."
     return f"{table}\n\nThe recipe, with every default filled in:\n\n```yaml\n{recipe_yaml(model)}```"
 
 

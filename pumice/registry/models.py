@@ -15,19 +15,22 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from sqlalchemy import Engine, RowMapping, func, insert, select, update
+from sqlalchemy import Engine, RowMapping, case, delete, func, insert, select, update
 
 from pumice.config import Home
-from pumice.errors import InputError, NotFoundError
+from pumice.errors import ConflictError, InputError, NotFoundError
 from pumice.evaluate import report as reports
 from pumice.records import Base, Model, Report, Stage
 from pumice.registry.card import card
 from pumice.store.connect import hold
+from pumice.store.documents import Documents
 from pumice.store.files import write_atomic
 from pumice.store.tables import models
 from pumice.train.methods import METHODS
 from pumice.train.recipe import Recipe
 
+NUMBERS = "deleted-version"
+"""Documents by model name: the highest version that was deleted."""
 SHORT_NUMBER = re.compile(r"[0-9]{1,9}")
 
 
@@ -44,34 +47,45 @@ class Registry:
 
         `job` is the id of a recorded job; one that has registered a version already gets that version back.
         """
-        if job and (row := self._row(models.c.job == job)):
-            return self._model(row)
         assert recipe.name, "a resolved recipe has a name"
         values = {
             "name": recipe.name,
-            "stage": Stage.CANDIDATE,
             "method": recipe.method,
             "adapter": METHODS[recipe.method].adapter,
+            "data_sha256": data_sha256,
+            "recipe": recipe.model_dump(mode="json"),
+            "report": reports.to_json(report) if report else None,
+        }
+        return self._add(values, artifact, base, job)
+
+    def adopt(self, name: str, method: str, artifact: Path, base: Base, adapter: bool, job: str | None) -> Model:
+        """Like `register`, for weights whose recipe and data nobody knows."""
+        values = {"name": name, "method": method, "adapter": adapter, "data_sha256": "", "recipe": {}, "report": None}
+        return self._add(values, artifact, base, job)
+
+    def _add(self, values: Mapping[str, Any], artifact: Path, base: Base, job: str | None) -> Model:
+        if job and (row := self._row(models.c.job == job)):
+            return self._model(row)
+        lineage = {
             "base": base.name,
             "base_sha256": base.sha256,
             "base_source": base.source,
             "template_sha256": base.template_sha256,
-            "data_sha256": data_sha256,
             "job": job,
-            "created": datetime.now(UTC),
-            "recipe": recipe.model_dump(mode="json"),
-            "report": reports.to_json(report) if report else None,
-            "exports": {},
         }
+        new = {"stage": Stage.CANDIDATE, "created": datetime.now(UTC), "exports": {}}
         self.home.cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self.home.cache) as folder:
             part = Path(folder) / "model"
             shutil.copytree(artifact, part)
-            return self._place(part, values, base)
+            return self._place(part, {**values, **lineage, **new}, base)
 
     def _place(self, part: Path, values: Mapping[str, Any], base: Base) -> Model:
         """Record the version and move `part` to where it belongs, in one transaction."""
-        newest = select(func.coalesce(func.max(models.c.version), 0)).where(models.c.name == values["name"])
+        deleted = Documents(self.database).find(NUMBERS, values["name"])
+        last = deleted.body["last"] if deleted else 0
+        there = func.coalesce(func.max(models.c.version), 0)
+        newest = select(case((there < last, last), else_=there)).where(models.c.name == values["name"])
         with self.database.begin() as connection:
             # Two registrations at once never get the same number.
             hold(connection, models)
@@ -125,6 +139,38 @@ class Registry:
                 connection.execute(before.values(stage=Stage.CANDIDATE))
             connection.execute(update(models).where(ours, models.c.version == model.version).values(stage=stage))
         return self.find(model.id)
+
+    def delete(self, id: str) -> Model:
+        """Remove a version, its record and its files; its number is never given again. Returns what it was.
+
+        Raises `ConflictError` while it is in production or other versions stand on it.
+        """
+        model = self.find(id)
+        if id != model.id:
+            raise InputError(f"{id!r} is a name, not a version.", fix=f"Name the version: {model.id}")
+        if model.stage is Stage.PRODUCTION:
+            fix = f"Take it out first: pumice models stage {id} archived"
+            raise ConflictError(f"{id} is in production.", "What is trusted is not deleted.", fix)
+        if standing := [each.id for each in self.list() if each.base_source == f"model:{id}"]:
+            fix = f"Delete {', '.join(standing)} first, or keep both: pumice models stage {id} archived"
+            raise ConflictError(f"{id} is the base of {', '.join(standing)}.", "Without it they cannot answer.", fix)
+        self._keep_number(model)
+        self.home.cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self.home.cache) as folder, self.database.begin() as connection:
+            this = (models.c.name == model.name) & (models.c.version == model.version)
+            connection.execute(delete(models).where(this))
+            if model.folder.exists():
+                model.folder.rename(Path(folder) / "model")
+        return model
+
+    def _keep_number(self, model: Model) -> None:
+        """Remember the highest number deleted: an engine may still hold these weights under it."""
+        documents = Documents(self.database)
+        known = documents.find(NUMBERS, model.name)
+        if known is None:
+            documents.add(NUMBERS, model.name, {"last": model.version})
+        else:
+            documents.change(NUMBERS, model.name, last=max(model.version, known.body["last"]))
 
     def record_export(self, id: str, format: str, result: Mapping[str, Any]) -> Model:
         """Keep where an export lies and how far it differs from the model; the one before of the format is replaced."""

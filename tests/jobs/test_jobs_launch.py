@@ -76,7 +76,7 @@ def test_a_killed_worker_leaves_an_interrupted_job(queue: Queue, tiny: Base, tmp
     assert queue.resume(job.id).state is JobState.QUEUED
 
 
-def test_a_worker_stops_with_a_checkpoint_when_its_parent_is_killed(queue: Queue, tiny: Base, tmp_path: Path) -> None:
+def test_a_worker_leaves_a_checkpoint_when_its_parent_is_killed(queue: Queue, tiny: Base, tmp_path: Path) -> None:
     data = tmp_path / "faq.jsonl"
     data.write_text("".join(json.dumps({"prompt": f"q{n}", "completion": f"a{n}"}) + "\n" for n in range(40)))
     job = submit(queue, tiny, data, epochs=1e6)
@@ -104,8 +104,10 @@ time.sleep(600)
             parent.kill()
             kill(worker)
     told = list(queue.follow(job.id))
-    assert queue.get(job.id).state is JobState.STOPPED
-    assert told[-1].kind == "checkpoint" and any((queue.folder(job.id) / "checkpoints").iterdir())
+    ended = queue.get(job.id)
+    assert ended.state is JobState.INTERRUPTED and ended.error
+    assert ended.error.startswith("Whoever started this job has ended. Training stopped at step")
+    assert told[-2].kind == "checkpoint" and any((queue.folder(job.id) / "checkpoints").iterdir())
     assert Event("stage", {"name": "train"}) in told
 
 
@@ -116,13 +118,13 @@ def test_an_unknown_job_is_not_started(queue: Queue) -> None:
 
 def test_a_worker_that_never_began_leaves_no_queued_job(queue: Queue) -> None:
     job = queue.submit("train", {"data": "faq.jsonl"})
-    assert queue.interrupt(job.id, 1, farewell(1)).state is JobState.INTERRUPTED
+    assert queue.interrupt(job.id, 1, farewell(1), job.attempts).state is JobState.INTERRUPTED
     assert queue.get(job.id).error == "The worker ended with code 1 and left no word; see log.txt."
 
 
 def test_a_last_state_is_not_overwritten_by_the_end_of_the_process(queue: Queue) -> None:
     job = queue.submit("train", {"data": "faq.jsonl"})
     queue.claim(job.id, os.getpid())
-    done = queue.finish(job.id, JobState.SUCCEEDED, model="faq@1")
-    assert queue.interrupt(job.id, os.getpid(), farewell(-9)) == done
+    done = queue.finish(job.id, os.getpid(), JobState.SUCCEEDED, model="faq@1")
+    assert queue.interrupt(job.id, os.getpid(), farewell(-9), job.attempts) == done
     assert "signal 11 (Segmentation fault)" in farewell(-11)

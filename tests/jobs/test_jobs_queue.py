@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -89,7 +90,7 @@ def test_a_job_goes_its_way_and_keeps_its_times(queue: Queue) -> None:
     id = queue.submit("run", RECIPE).id
     running = queue.claim(id, psutil.Process().pid)
     assert running.state is JobState.RUNNING and running.started and not running.ended
-    done = queue.finish(id, JobState.SUCCEEDED, model="faq@1")
+    done = queue.finish(id, os.getpid(), JobState.SUCCEEDED, model="faq@1")
     assert (done.state, done.model, done.error) == (JobState.SUCCEEDED, "faq@1", None)
     assert done.ended and running.started <= done.ended
 
@@ -98,7 +99,7 @@ def test_a_job_goes_its_way_and_keeps_its_times(queue: Queue) -> None:
 def test_what_ended_early_can_be_resumed(queue: Queue, state: JobState) -> None:
     id = queue.submit("run", RECIPE).id
     queue.claim(id, psutil.Process().pid)
-    assert queue.finish(id, state, error="Because.").error == "Because."
+    assert queue.finish(id, os.getpid(), state, error="Because.").error == "Because."
     again = queue.resume(id)
     assert (again.state, again.pid, again.ended, again.error) == (JobState.QUEUED, None, None, None)
     assert queue.resume(id) == again
@@ -112,7 +113,7 @@ def test_what_runs_or_succeeded_cannot_be_resumed_or_stopped_late(queue: Queue) 
         queue.resume(id)
     with pytest.raises(InputError, match="is running; only a queued job"):
         queue.claim(id, psutil.Process().pid)
-    queue.finish(id, JobState.SUCCEEDED, model="faq@1")
+    queue.finish(id, os.getpid(), JobState.SUCCEEDED, model="faq@1")
     with pytest.raises(InputError, match=f"Job {id} is succeeded; there is nothing to resume"):
         queue.resume(id)
     with pytest.raises(InputError, match=f"Job {id} is succeeded already"):
@@ -176,13 +177,11 @@ def test_another_process_with_the_same_pid_is_not_the_worker(queue: Queue) -> No
 def test_stopping_a_running_job_asks_its_worker(queue: Queue) -> None:
     job = queue.submit("run", RECIPE)
     code = """
-asked = []
-signal.signal(signal.SIGTERM, lambda *_: asked.append(1))
 queue.claim(job, os.getpid())
 print("ready", flush=True)
-while not asked:
+while not queue.is_to_stop(job):
     time.sleep(0.01)
-queue.finish(job, JobState.STOPPED)
+queue.finish(job, os.getpid(), JobState.STOPPED)
 """
     with process(queue, job, code) as child:
         assert queue.stop(job.id).id == job.id
@@ -231,7 +230,7 @@ for n in range(50):
     queue.append(job, Event("step", {"n": n}))
     time.sleep(0.005)
 queue.append(job, Event("result", {}))
-queue.finish(job, JobState.SUCCEEDED, model="faq@1")
+queue.finish(job, os.getpid(), JobState.SUCCEEDED, model="faq@1")
 """
     with process(queue, job, code) as child:
         events = list(queue.follow(job.id))

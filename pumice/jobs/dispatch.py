@@ -1,0 +1,182 @@
+"""The jobs that a server starts: the oldest first, as many as fit into memory, and again after a crash.
+
+Knows neither what a job does nor who submitted it. Everything that it must remember is in the jobs and their stories,
+so that the next server goes on where a killed one was; several servers may share one database.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+
+import psutil
+
+from pumice.jobs.launch import Launcher, Running
+from pumice.jobs.queue import HOST, Queue
+from pumice.records import Event, Job, JobState
+
+LOOK_SECONDS = 1.0
+CLOSE_SECONDS = 30.0
+"""How long `close` waits for checkpoints; a worker that takes longer ends by itself later."""
+ATTEMPTS = 3
+"""How often a job is begun without getting further before it is given up."""
+SPARE = 2**30
+"""Bytes that are left to everything else on the machine."""
+ENOUGH = """Interrupted {count} times without getting further; it is not tried again. The last time: {reason}"""
+WAY_OUT = "Free memory or lower batch_size or max_length if that was it, then: pumice jobs resume {id}"
+
+
+def free_memory() -> int:
+    """Bytes that jobs may take now."""
+    return psutil.virtual_memory().available - SPARE
+
+
+class Dispatcher:
+    """One thread that looks after the background jobs of a queue."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        launcher: Launcher,
+        room: Callable[[], int] = free_memory,
+        on_end: Callable[[Job], None] = lambda job: None,
+    ) -> None:
+        """`on_end` gets each background job that reached its last state while this dispatcher looked on."""
+        self._queue, self._launcher, self._room, self._on_end = queue, launcher, room, on_end
+        self._workers: dict[str, Running] = {}
+        self._open: set[str] = set()
+        self._nudged = threading.Event()
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look after the jobs; what an earlier server left is resumed."""
+        self._thread.start()
+
+    def nudge(self) -> None:
+        """There is something to do now, such as a new job."""
+        self._nudged.set()
+
+    def close(self) -> None:
+        """Start nothing more, and let every worker write a checkpoint and end; the next server resumes their jobs."""
+        self._closing = True
+        self.nudge()
+        if self._thread.is_alive():
+            self._thread.join()
+        for worker in self._workers.values():
+            worker.release()
+        until = time.monotonic() + CLOSE_SECONDS
+        while self._workers and time.monotonic() < until:
+            self._guarded(self._reap)
+            time.sleep(0.05)
+        for id in self._workers:
+            logging.warning("job %s is still writing its checkpoint; it ends by itself.", id)
+
+    def _run(self) -> None:
+        while not self._closing:
+            self._guarded(self._look)
+            self._nudged.wait(LOOK_SECONDS)
+            self._nudged.clear()
+
+    def _guarded(self, step: Callable[..., None], *given: Job) -> None:
+        try:
+            step(*given)
+        except Exception:
+            # A database that is away for a while must not end the thread that everybody waits for.
+            logging.exception("dispatcher")
+
+    def _look(self) -> None:
+        """One round: what has ended, what was interrupted, what can start."""
+        self._reap()
+        left = self._queue.unended()
+        self._open |= {job.id for job in left}
+        for job in left:
+            if job.state is JobState.INTERRUPTED and job.id not in self._workers:
+                self._again(job)
+        jobs = self._queue.unended()
+        self._tell_ends({job.id for job in jobs})
+        self._fill(jobs)
+
+    def _reap(self) -> None:
+        """Let go of the workers that have ended; how, they or their signal say in the job."""
+        for id, worker in list(self._workers.items()):
+            if worker.returncode is not None:
+                worker.wait()
+                del self._workers[id]
+
+    def _again(self, job: Job) -> None:
+        """Queue an interrupted job once more, stop it if that is wanted, or give it up."""
+        if self._queue.is_to_stop(job.id):
+            self._queue.stop(job.id)
+            return
+        tried = fruitless(self._queue.read_events(job.id)[0])
+        if tried + 1 < ATTEMPTS:
+            text = f"Interrupted: {job.error} It is tried again."
+            self._queue.append(job.id, Event("note", {"text": text, "again": tried + 1}))
+            self._queue.again(job.id)
+            return
+        what, fix = ENOUGH.format(count=ATTEMPTS, reason=job.error), WAY_OUT.format(id=job.id)
+        if self._queue.give_up(job.id, f"{what} {fix}"):
+            self._queue.append(job.id, Event("error", {"what": what, "why": "", "fix": fix}))
+
+    def _tell_ends(self, open_: set[str]) -> None:
+        """Hand over what was open at the last look and has ended since."""
+        before, self._open = self._open, open_
+        for id in sorted(before - open_):
+            self._guarded(self._on_end, self._queue.get(id))
+
+    def _fill(self, jobs: Iterable[Job]) -> None:
+        """Start queued jobs in their order while there is room; a large one is waited for, not overtaken for ever."""
+        queued = [job for job in jobs if job.state is JobState.QUEUED and job.id not in self._workers]
+        busy = [job for job in jobs if self._is_here(job)]
+        if not queued:
+            return
+        room = self._room() - sum(self._still_takes(job) for job in busy)
+        for job in queued:
+            fits = job.memory is not None and job.memory <= room
+            if busy and not fits:
+                return
+            if job.memory is not None and not fits:
+                text = (
+                    f"It is expected to need {job.memory / 1e9:.1f} GB of memory, and {max(room, 0) / 1e9:.1f} GB are "
+                    "free. It is tried alone."
+                )
+                self._queue.append(job.id, Event("note", {"text": text}))
+            self._workers[job.id] = self._launcher.start(job.id)
+            busy.append(job)
+            room -= job.memory or 0
+
+    def _is_here(self, job: Job) -> bool:
+        return job.id in self._workers or (job.state is JobState.RUNNING and job.host == HOST)
+
+    def _still_takes(self, job: Job) -> int:
+        """What a worker is expected to take beyond what it has taken, and so what is not free any more."""
+        pid = self._workers[job.id].pid if job.id in self._workers else job.pid
+        return max((job.memory or 0) - taken(pid), 0)
+
+
+def taken(pid: int | None) -> int:
+    """Resident bytes of a process and its children; 0 when it is gone."""
+    total = 0
+    if pid is None:
+        return total
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        for each in (process, *process.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                total += each.memory_info().rss
+    return total
+
+
+def fruitless(story: Iterable[Event]) -> int:
+    """How often a job was queued again since it last got further, ended in good order, or was resumed by a person."""
+    count = 0
+    for event in story:
+        if event.kind in ("checkpoint", "report", "error") or event.data.get("in_order"):
+            count = 0
+        elif "again" in event.data:
+            count += 1
+    return count
