@@ -1,0 +1,1 @@
+"""The servers of tests/api serve these tests too."""
