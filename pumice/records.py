@@ -81,6 +81,8 @@ class Event:
 
     kind: str
     data: Mapping[str, Any] = field(default_factory=dict)
+    at: datetime | None = field(default=None, compare=False)
+    """When it was told; known once it is read back."""
 
 
 Tell = Callable[[Event], None]

@@ -202,7 +202,8 @@ class Queue:
             return (), offset
         whole = content[: content.rfind(b"\n") + 1]
         lines = [orjson.loads(line) for line in whole.splitlines()]
-        return tuple(Event(line["kind"], line["data"]) for line in lines), offset + len(whole)
+        events = (Event(line["kind"], line["data"], datetime.fromisoformat(line["at"])) for line in lines)
+        return tuple(events), offset + len(whole)
 
     def follow(self, id: str, offset: int = 0) -> Iterator[Event]:
         """The job's events as they come, until it has ended and all of them are told."""
