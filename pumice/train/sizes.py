@@ -191,9 +191,14 @@ def largest_trainable(on: Machine, way: Way) -> Entry | None:
     )
 
 
+def serving(shape: Shape) -> int:
+    """Bytes of an engine: its weights at 8 bits, and a conversation."""
+    return round(shape.parameters * 1.1) + 500_000_000
+
+
 def servable(shape: Shape, on: Machine) -> bool:
-    """Whether its weights at 8 bits and a conversation fit into memory."""
-    return shape.parameters * 1.1 + 500_000_000 <= on.memory
+    """Whether it can answer within all the memory there is."""
+    return serving(shape) <= on.memory
 
 
 def largest_servable(on: Machine) -> Entry | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from sqlalchemy import Engine, insert
 
 from pumice.config import Home
-from pumice.errors import InputError, NotFoundError
+from pumice.errors import ConflictError, InputError, NotFoundError
 from pumice.evaluate import report as reports
 from pumice.records import Base, Interval, Model, Report, Sample, Scores, Stage
 from pumice.registry.models import Registry
@@ -116,6 +117,7 @@ def test_a_registration_that_fails_leaves_no_record(registry: Registry, artifact
 def test_processes_that_register_at_once_get_different_versions(registry: Registry, artifact: Path) -> None:
     code = f"""
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from pathlib import Path
@@ -204,3 +206,32 @@ def test_another_base_is_refused_by_its_hash(registry: Registry, artifact: Path)
     with pytest.raises(InputError, match="faq@1 belongs to another base") as caught:
         registry.check_base(model, other)
     assert BASE.sha256 in caught.value.why and other.sha256 in caught.value.why
+
+
+def test_a_deleted_version_is_gone_and_its_number_is_not_given_again(registry: Registry, artifact: Path) -> None:
+    first, second = register(registry, artifact), register(registry, artifact)
+    assert registry.delete(second.id) == second
+    assert registry.list() == (first,) and not second.folder.exists() and first.folder.exists()
+    assert register(registry, artifact).id == "faq@3"
+    for id in ("faq@3", "faq@1"):
+        registry.delete(id)
+    assert register(registry, artifact).id == "faq@4"
+    with pytest.raises(NotFoundError):
+        registry.delete("faq@2")
+
+
+def test_what_is_relied_on_is_not_deleted(registry: Registry, artifact: Path) -> None:
+    model = register(registry, artifact)
+    with pytest.raises(InputError, match="'faq' is a name, not a version") as bare:
+        registry.delete("faq")
+    assert bare.value.fix == "Name the version: faq@1"
+    over = replace(BASE, source="model:faq@1")
+    registry.register(RECIPE.model_copy(update={"name": "more"}), artifact, over, "ef" * 32, None, None)
+    with pytest.raises(ConflictError, match="faq@1 is the base of more@1"):
+        registry.delete(model.id)
+    registry.delete("more@1")
+    registry.set_stage(model.id, Stage.PRODUCTION)
+    with pytest.raises(ConflictError, match="is in production"):
+        registry.delete(model.id)
+    registry.set_stage(model.id, Stage.ARCHIVED)
+    assert registry.delete(model.id).id == "faq@1" and model.folder.parent.exists()
