@@ -61,6 +61,8 @@ class Recipe(Tables):
     """How often each row is seen."""
     learning_rate: Rate | None = None
     """Size of the first step; the steps shrink to 0 in a straight line."""
+    learning_rate_multiplier: Rate | None = None
+    """Instead of `learning_rate`: how many times its default."""
     batch_size: Count | None = None
     """Rows in memory at once."""
     gradient_accumulation: Count | None = None
@@ -103,6 +105,9 @@ def make_recipe(values: Mapping[str, Any], places: Places = NOWHERE) -> Recipe:
         if table != method and method in METHODS and values.get(table) is not None:
             keys = (table,)
             found.append(f"{places.at_key(keys)}{table} is the table of method: {table}; the method here is {method}.")
+    if values.get("learning_rate") is not None and values.get("learning_rate_multiplier") is not None:
+        place = places.at_key(("learning_rate_multiplier",))
+        found.append(f"{place}learning_rate_multiplier is for the default rate; learning_rate is set here.")
     try:
         recipe = Recipe.model_validate(dict(values))
     except ValidationError as error:
@@ -167,6 +172,11 @@ def resolve_recipe(recipe: Recipe, base: Base, rows: int, tokens: int) -> Resolv
     epochs, reason = defaults.epochs(size)
     fill("epochs", epochs, reason)
     rate, reason = defaults.learning_rate(size, knobs.rate, recipe.method)
+    if recipe.learning_rate_multiplier is not None:
+        default, rate = rate, float(f"{rate * recipe.learning_rate_multiplier:.3g}")
+        reason = f"{rate:g}, {recipe.learning_rate_multiplier:g} times the default of {default:g}"
+        # It has done its work; kept beside the rate it would make the finished recipe one that contradicts itself.
+        filled["learning_rate_multiplier"] = None
     fill("learning_rate", rate, reason)
     at_once, accumulation, reason = defaults.batch(size, recipe.epochs or epochs)
     if recipe.batch_size is not None or recipe.gradient_accumulation is not None:

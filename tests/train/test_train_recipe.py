@@ -125,7 +125,7 @@ def test_json_and_yaml_give_the_same_recipe_back(tmp_path: Path, values: dict[st
 def test_every_gap_is_filled_with_a_reason_and_what_the_user_said_stays() -> None:
     recipe, reasons = resolve_recipe(make_recipe({"data": "/d/My faq!.jsonl"}), base_of_width(576), 40, 1_900)
     gaps = {key for key, value in recipe if value is None}
-    assert gaps == {"validation", "start", "save_steps", "too_long", "full"}
+    assert gaps == {"validation", "start", "learning_rate_multiplier", "save_steps", "too_long", "full"}
     assert set(reasons) == {"name", "epochs", "learning_rate", "batch_size", "gradient_accumulation", "max_length"}
     assert recipe.name == "My-faq"
     assert recipe.lora == Lora(r=16, alpha=32)
@@ -155,6 +155,19 @@ def test_few_rows_are_seen_often_and_many_rarely() -> None:
     assert 3e-4 < wide.learning_rate < 6e-4
     long = plan(1_000, 2_000_000)
     assert long.batch_size == 2 and long.gradient_accumulation == 4
+
+
+def test_the_default_rate_can_be_multiplied(tmp_path: Path) -> None:
+    default, twice = (
+        resolve_recipe(make_recipe({"data": "faq.jsonl", **more}), base_of_width(576), 40, 1_881)
+        for more in ({}, {"learning_rate_multiplier": 2})
+    )
+    assert twice.recipe.learning_rate == 2 * (default.recipe.learning_rate or 0)
+    assert "2 times the default" in twice.reasons["learning_rate"]
+    write_recipe(twice.recipe, tmp_path / "recipe.yaml")
+    assert read_recipe(tmp_path / "recipe.yaml").learning_rate == twice.recipe.learning_rate
+    with pytest.raises(InputError, match="learning_rate_multiplier is for the default rate"):
+        make_recipe({"data": "faq.jsonl", "learning_rate": 1e-3, "learning_rate_multiplier": 2})
 
 
 def test_the_options_are_frozen() -> None:
