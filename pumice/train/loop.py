@@ -123,6 +123,7 @@ def build(
             "num_train_epochs": recipe.epochs,
             "learning_rate": recipe.learning_rate,
             "lr_scheduler_type": "linear",
+            "warmup_steps": recipe.warmup_steps,
             "per_device_train_batch_size": recipe.batch_size,
             "gradient_accumulation_steps": recipe.gradient_accumulation,
             "seed": recipe.seed,

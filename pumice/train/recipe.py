@@ -18,6 +18,7 @@ from pumice.bases.resolve import DEFAULT
 from pumice.errors import InputError
 from pumice.records import Base
 from pumice.store.files import write_atomic
+from pumice.store.s3 import is_uri
 from pumice.train import defaults
 from pumice.train.methods import METHODS, Method, Tables
 from pumice.train.mistakes import mistakes
@@ -40,8 +41,8 @@ PATHS = ("data", "validation")
 """Keys that name files."""
 
 
-class Recipe(Tables):
-    """One training run. A key that is None is filled in by `resolve_recipe`."""
+class Source(Tables):
+    """What a run starts from, what it reads, and what it makes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
 
@@ -53,6 +54,11 @@ class Recipe(Tables):
     """The file to train on. Relative to the recipe."""
     validation: Text | None = None
     """A file with questions for the comparison. By default rows of `data` are held out, from 200 rows on."""
+
+
+class Recipe(Source):
+    """One training run. A key that is None is filled in by `resolve_recipe`."""
+
     method: MethodName = "lora"
     """How to train: `lora` or `full`."""
     start: Literal["continue", "merge"] | None = None
@@ -60,9 +66,11 @@ class Recipe(Tables):
     epochs: Rate | None = None
     """How often each row is seen."""
     learning_rate: Rate | None = None
-    """Size of the first step; the steps shrink to 0 in a straight line."""
+    """Size of the largest step; the steps shrink from it to 0 in a straight line."""
     learning_rate_multiplier: Rate | None = None
     """Instead of `learning_rate`: how many times its default."""
+    warmup_steps: Whole = 0
+    """Steps over which the step size first grows from 0 to `learning_rate`."""
     batch_size: Count | None = None
     """Rows in memory at once."""
     gradient_accumulation: Count | None = None
@@ -85,9 +93,9 @@ class Recipe(Tables):
         return (table or METHODS[self.method]()).resolved()
 
     @classmethod
-    def from_data(cls, path: Path, **overrides: Any) -> Recipe:
+    def from_data(cls, data: str | Path, **overrides: Any) -> Recipe:
         """The recipe of a data file alone, with a few keys set. Raises `InputError`."""
-        return make_recipe({"data": str(path.expanduser().resolve()), **overrides})
+        return make_recipe({"data": _absolute(str(data), Path.cwd()), **overrides})
 
 
 class Resolved(NamedTuple):
@@ -122,15 +130,29 @@ def make_recipe(values: Mapping[str, Any], places: Places = NOWHERE) -> Recipe:
     )
 
 
-def read_recipe(path: Path) -> Recipe:
-    """Read a YAML recipe; relative paths in it become absolute. Raises `InputError` or `NotFoundError`."""
-    values, places = read_yaml(path)
+def read_recipe(path: Path, uri: str | None = None) -> Recipe:
+    """Read a YAML recipe; relative paths in it become absolute. Raises `InputError` or `NotFoundError`.
+
+    Those in a recipe that lies in S3, at `uri`, become addresses there.
+    """
+    values, places = read_yaml(path, uri or str(path))
     recipe = make_recipe(values, places)
     folder = path.expanduser().resolve().parent
-    paths = {key: str(folder / value) for key, value in dict(recipe).items() if value and key in PATHS}
+    named = {key: value for key, value in dict(recipe).items() if value and key in PATHS}
+    paths = {key: _beside(uri, value) if uri else _absolute(value, folder) for key, value in named.items()}
     if recipe.model.startswith((".", "~")) or recipe.model.endswith(".gguf"):
         paths["model"] = str(folder / Path(recipe.model).expanduser())
     return recipe.model_copy(update=paths)
+
+
+def _absolute(word: str, folder: Path) -> str:
+    """A user's word for a file, from anywhere; an address in S3 is one already."""
+    return word if is_uri(word) else str((folder / Path(word).expanduser()).resolve())
+
+
+def _beside(uri: str, word: str) -> str:
+    """The address that a word means in a recipe at `uri`."""
+    return word if is_uri(word) or Path(word).is_absolute() else f"{uri.rpartition('/')[0]}/{word}"
 
 
 def change(recipe: Recipe, settings: Mapping[str, str]) -> Recipe:
@@ -143,7 +165,7 @@ def change(recipe: Recipe, settings: Mapping[str, str]) -> Recipe:
             place = place.setdefault(name, {})
             if not isinstance(place, dict):
                 raise InputError(f"{key}: {name} is no table.", fix="Every key is explained in docs/training.md.")
-        place[last] = str(Path(text).resolve()) if key in PATHS else YAML(typ="safe").load(text)
+        place[last] = _absolute(text, Path.cwd()) if key in PATHS else YAML(typ="safe").load(text)
     return make_recipe(values)
 
 

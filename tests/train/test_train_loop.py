@@ -94,6 +94,13 @@ def test_the_story_has_numbers_before_the_start_and_a_line_a_step(lora: tuple[Pa
     assert rates[0] == pytest.approx(1e-2) and rates == sorted(rates, reverse=True)
 
 
+def test_warmup_grows_the_steps_before_they_shrink(tiny: Base, tmp_path: Path) -> None:
+    _, events = run(tiny, tmp_path, warmup_steps=3)
+    rates = [event.data["learning_rate"] for event in events if event.kind == "step"]
+    assert rates[:4] == pytest.approx([0, 1e-2 / 3, 2e-2 / 3, 1e-2])
+    assert rates[3:] == sorted(rates[3:], reverse=True) and rates[-1] < rates[3]
+
+
 # peft reads a property that transformers has renamed.
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 def test_plain_peft_loads_the_adapter(lora: tuple[Path, list[Event]], tiny: Base) -> None:
