@@ -5,22 +5,29 @@ Knows no wire's words. The jobs themselves belong to `jobs`.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pumice.api.platform import Platform
+from ruamel.yaml import YAML
+
 from pumice.api.openai.refusals import near
+from pumice.api.platform import Platform
 from pumice.bases.catalogue import CATALOGUE
 from pumice.bases.resolve import DEFAULT
 from pumice.errors import RequestError
+from pumice.jobs.queue import ENDED
 from pumice.records import Event, Job
 from pumice.train.recipe import make_recipe
+
+POLL_SECONDS = 0.25
+"""How often a story that is followed is looked at."""
 
 
 def submit(
@@ -40,11 +47,28 @@ def submit(
     # The recipe first, so that a mistake in it leaves nothing behind.
     recipe = make_recipe({**values, "data": str(data), **({"validation": str(validation)} if validation else {})})
     folder = platform.home.files / f"input-{secrets.token_hex(8)}"
-    files = {"data": snapshot(data, folder)} | ({"validation": snapshot(validation, folder)} if validation else {})
+    # Each in a folder of its own: both files may have the same name.
+    files = {"data": snapshot(data, folder / "data")}
+    files |= {"validation": snapshot(validation, folder / "validation")} if validation else {}
     spec = recipe.model_copy(update={key: str(path) for key, path in files.items()}).model_dump(mode="json")
     job = platform.queue.submit(task, spec, background=True)
     platform.nudge()
     return job
+
+
+def settings(given: Mapping[str, str]) -> dict[str, Any]:
+    """Recipe values from text, as wires send them: `{"lora.r": "8"}` becomes `{"lora": {"r": 8}}`.
+
+    Text is read as YAML; quotes around a word, as JSON writes it, go.
+    """
+    values: dict[str, Any] = {}
+    for key, text in given.items():
+        *tables, last = key.split(".")
+        place = values
+        for table in tables:
+            place = place.setdefault(table, {})
+        place[last] = YAML(typ="safe").load(text)
+    return values
 
 
 def check_model(platform: Platform, name: str) -> None:
@@ -118,6 +142,23 @@ class Story:
         """Tokens seen by the end of the last step."""
         seen = [event.data["tokens"] for event in self.events if event.kind == "step"]
         return int(seen[-1]) if seen else None
+
+
+async def follow(platform: Platform, id: str, seen: int = 0) -> AsyncGenerator[tuple[int, Event], None]:
+    """A job's events from number `seen` on as they come, until it has ended and all are told; each with its number."""
+    offset, number = 0, -1
+    while True:
+        # Looked at before reading: what was told before the end is never missed.
+        ended = (await asyncio.to_thread(platform.queue.get, id)).state in ENDED
+        events, offset = await asyncio.to_thread(platform.queue.read_events, id, offset)
+        for event in events:
+            number += 1
+            if number >= seen:
+                yield number, event
+        if ended:
+            return
+        if not events:
+            await asyncio.sleep(POLL_SECONDS)
 
 
 def read_story(platform: Platform, job: Job) -> Story:

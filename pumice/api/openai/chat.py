@@ -13,7 +13,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
 from pumice.api.exchange import Exchange
-from pumice.api.generation import Answering, Ask, Choice, begin, unless_gone
+from pumice.api.generation import Answering, Choice, begin, unless_gone
 from pumice.api.openai.events import Wanted, asks, event, new_id, server_sent, usage
 from pumice.api.openai.wire import (
     ChatChoice,
@@ -33,6 +33,7 @@ from pumice.api.platform import Platform
 from pumice.api.served import Served
 from pumice.data.render import Renderer
 from pumice.engine import contract
+from pumice.engine.answer import Ask
 from pumice.records import Turn
 
 
@@ -74,11 +75,11 @@ def _role(message: Message) -> Literal["system", "user", "assistant"]:
     return "system" if message.role == "developer" else message.role
 
 
-def _schema(form: ResponseFormat | None) -> Constraint | None:
+def _schema(form: ResponseFormat | None) -> contract.Constraint | None:
     if form is None or form.type == "text":
         return None
     schema = form.json_schema.schema_ if form.json_schema else {"type": "object"}
-    return Constraint("json_schema", json.dumps(schema))
+    return contract.Constraint("json_schema", json.dumps(schema))
 
 
 def _choice(index: int, choice: Choice, answering: Answering, request: ChatRequest) -> ChatChoice:

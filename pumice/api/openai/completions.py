@@ -13,13 +13,14 @@ from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
 from pumice.api.exchange import Exchange
-from pumice.api.generation import Answering, Ask, begin, unless_gone
+from pumice.api.generation import Answering, begin, unless_gone
 from pumice.api.openai.events import Wanted, asks, event, new_id, server_sent, usage
 from pumice.api.openai.refusals import Refusal
 from pumice.api.openai.wire import Completion, CompletionChoice, CompletionLogprobs, CompletionRequest
 from pumice.api.platform import Platform
 from pumice.api.served import Served
 from pumice.data.render import Renderer
+from pumice.engine.answer import Ask
 from pumice.engine.contract import TokenLogprob
 
 MAX_TOKENS = 16

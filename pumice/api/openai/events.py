@@ -14,11 +14,12 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
 from pumice.api.exchange import Exchange
-from pumice.api.generation import Ask, room, unless_gone
+from pumice.api.generation import room, unless_gone
 from pumice.api.openai.refusals import Refusal, from_error, unforeseen
 from pumice.api.openai.wire import Sampled, Usage
 from pumice.api.served import Served
-from pumice.engine.contract import Sampling
+from pumice.engine.answer import Ask
+from pumice.engine.contract import Constraint, Sampling
 from pumice.errors import PumiceError
 
 LOGGER = logging.getLogger(__name__)

@@ -30,12 +30,12 @@ class Wire(BaseModel):
         return value
 
 
-def _conflict(name: str, rule: str) -> PydanticCustomError:
+def conflict(name: str, rule: str) -> PydanticCustomError:
     """Fields that are right alone and wrong together; `name` is the one to change."""
     return PydanticCustomError("conflict", "{rule}", {"name": name, "rule": rule})
 
 
-def _absent(why: str, *harmless: Any) -> BeforeValidator:
+def absent(why: str, *harmless: Any) -> BeforeValidator:
     """A field that may be there only empty, or with a value that asks for nothing."""
 
     def check(value: Any) -> None:
@@ -75,8 +75,8 @@ def _is_prompt(value: Any) -> bool:
     )
 
 
-_TOOLS = _absent("tool calling is not served yet; put what the model must know into the messages.", "none", "auto")
-_TEXT_ONLY = _absent("only text goes in and out.", ["text"])
+_TOOLS = absent("tool calling is not served yet; put what the model must know into the messages.", "none", "auto")
+_TEXT_ONLY = absent("only text goes in and out.", ["text"])
 
 Text = Annotated[str, BeforeValidator(_as_text, json_schema_input_type=str | list[dict[str, str]])]
 Stop = Annotated[
@@ -131,12 +131,12 @@ class Sampled(Harmless):
     """Up to four strings that end the answer and are not part of it."""
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    logit_bias: Annotated[None, _absent("tokens cannot be favoured one by one.")] = None
+    logit_bias: Annotated[None, absent("tokens cannot be favoured one by one.")] = None
 
     @model_validator(mode="after")
     def _options_need_a_stream(self) -> Self:
         if self.stream_options is not None and not self.stream:
-            raise _conflict("stream_options", "'stream_options' is only for `stream: true`")
+            raise conflict("stream_options", "'stream_options' is only for `stream: true`")
         return self
 
 
@@ -146,8 +146,8 @@ class Message(Wire):
     content: Text
     name: str | None = None
     """Accepted; templates show no names."""
-    refusal: Annotated[None, _absent("refusals are not part of the prompt.")] = None
-    annotations: Annotated[None, _absent("annotations are not part of the prompt.")] = None
+    refusal: Annotated[None, absent("refusals are not part of the prompt.")] = None
+    annotations: Annotated[None, absent("annotations are not part of the prompt.")] = None
     audio: Annotated[None, _TEXT_ONLY] = None
     tool_calls: NoTools = None
     tool_call_id: NoTools = None
@@ -170,7 +170,7 @@ class ResponseFormat(Wire):
     @model_validator(mode="after")
     def _schema_and_type_agree(self) -> Self:
         if (self.type == "json_schema") != (self.json_schema is not None):
-            raise _conflict("json_schema", "type 'json_schema' and the field 'json_schema' go together")
+            raise conflict("json_schema", "type 'json_schema' and the field 'json_schema' go together")
         return self
 
 
@@ -189,17 +189,17 @@ class ChatRequest(Sampled):
     function_call: NoTools = None
     modalities: Annotated[None, _TEXT_ONLY] = None
     audio: Annotated[None, _TEXT_ONLY] = None
-    moderation: Annotated[None, _absent("nothing is moderated here.")] = None
-    reasoning_effort: Annotated[None, _absent("the model answers without a reasoning step.", "none")] = None
-    verbosity: Annotated[None, _absent("ask for it in the messages.", "medium")] = None
-    web_search_options: Annotated[None, _absent("the model has no access to the web.")] = None
+    moderation: Annotated[None, absent("nothing is moderated here.")] = None
+    reasoning_effort: Annotated[None, absent("the model answers without a reasoning step.", "none")] = None
+    verbosity: Annotated[None, absent("ask for it in the messages.", "medium")] = None
+    web_search_options: Annotated[None, absent("the model has no access to the web.")] = None
 
     @model_validator(mode="after")
     def _words_agree(self) -> Self:
         if self.top_logprobs and not self.logprobs:
-            raise _conflict("top_logprobs", "'top_logprobs' is only for `logprobs: true`")
+            raise conflict("top_logprobs", "'top_logprobs' is only for `logprobs: true`")
         if self.max_tokens is not None and self.max_completion_tokens is not None:
-            raise _conflict("max_tokens", "'max_tokens' and 'max_completion_tokens' are the same; send one")
+            raise conflict("max_tokens", "'max_tokens' and 'max_completion_tokens' are the same; send one")
         return self
 
 
@@ -210,13 +210,13 @@ class CompletionRequest(Sampled):
     """A string, token ids, or a list of either; every prompt gets `n` choices, in order."""
     echo: bool | None = None
     logprobs: int | None = Field(None, ge=0, le=5)
-    suffix: Annotated[None, _absent("these models only go on at the end of a text.", "")] = None
-    best_of: Annotated[None, _absent("every answer that is made is returned; use 'n'.", 1)] = None
+    suffix: Annotated[None, absent("these models only go on at the end of a text.", "")] = None
+    best_of: Annotated[None, absent("every answer that is made is returned; use 'n'.", 1)] = None
 
     @model_validator(mode="after")
     def _echo_has_no_logprobs(self) -> Self:
         if self.echo and self.logprobs is not None:
-            raise _conflict(
+            raise conflict(
                 "echo", "'echo' with 'logprobs' is not supported: the engine gives no probabilities of a prompt"
             )
         return self

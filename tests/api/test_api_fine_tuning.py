@@ -1,0 +1,207 @@
+"""A fine-tuning job through the official client, from the upload to an answer, with a real worker."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import openai
+import pytest
+from live_server import register, serving
+from openai import OpenAI
+from openai.types.fine_tuning import FineTuningJob
+
+from pumice.config import Home
+from pumice.jobs.launch import Here
+from pumice.jobs.queue import Queue
+from pumice.records import Base, Event, JobState
+from pumice.store.tables import open_database
+
+ROWS = [{"messages": [{"role": "user", "content": f"What is {n}?"}, {"role": "assistant", "content": f"It is {n}."}]}
+        for n in range(12)]  # fmt: skip
+DATA = "\n".join(json.dumps(row) for row in ROWS).encode()
+QUICK = {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 2, "batch_size": 4}}}
+
+
+@dataclass(frozen=True)
+class Side:
+    """A server over a home with `small`, a registered tiny model, and its queue."""
+
+    client: OpenAI
+    home: Home
+    queue: Queue
+
+    def upload(self, content: bytes = DATA, name: str = "numbers.jsonl") -> str:
+        return self.client.files.create(file=(name, content), purpose="fine-tune").id
+
+    def create(self, **more: object) -> FineTuningJob:
+        file = more.pop("training_file", None) or self.upload()
+        return self.client.fine_tuning.jobs.create(model="small", training_file=file, **more)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def side(tmp_path_factory: pytest.TempPathFactory, tiny: Base) -> Iterator[Side]:
+    home = Home(tmp_path_factory.mktemp("tuning"))
+    register(home, tiny, "small", tiny.folder, "full")
+    with serving(home) as url, OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=120) as client:
+        yield Side(client, home, Queue(open_database(home.database), home))
+
+
+@pytest.fixture(scope="module")
+def made(side: Side) -> tuple[FineTuningJob, FineTuningJob]:
+    """A job as it was created, and as it ended."""
+    created = side.create(
+        validation_file=side.upload(b"\n".join(DATA.replace(b"What is", b"Which is").splitlines()[:2])),
+        suffix="my-numbers",
+        seed=7,
+        method=QUICK,
+        metadata={"team": "blue"},
+        extra_body={"pumice": {"lora": {"r": 4}}},
+    )
+    Here(side.queue).start(created.id.removeprefix("ftjob-")).wait()
+    return created, side.client.fine_tuning.jobs.retrieve(created.id)
+
+
+def test_a_job_is_queued_as_it_was_asked_for(side: Side, made: tuple[FineTuningJob, FineTuningJob]) -> None:
+    created, _ = made
+    assert (created.status, created.model, created.seed) == ("queued", "small", 7)
+    assert created.metadata == {"team": "blue"}
+    assert created.fine_tuned_model is created.error is created.finished_at is created.trained_tokens is None
+    assert (created.hyperparameters.n_epochs, created.hyperparameters.learning_rate_multiplier) == (2, "auto")
+    spec = side.queue.get(created.id.removeprefix("ftjob-")).spec
+    assert (spec["epochs"], spec["batch_size"], spec["lora"]["r"], spec["name"]) == (2, 4, 4, "my-numbers")
+    # Both files have the same name, and each is itself.
+    assert b"What is" in Path(spec["data"]).read_bytes()
+    assert b"Which is" in Path(spec["validation"]).read_bytes()
+
+
+def test_a_job_that_succeeded_answers_in_chat(side: Side, made: tuple[FineTuningJob, FineTuningJob]) -> None:
+    created, job = made
+    assert job.status == "succeeded", job
+    assert job.fine_tuned_model == "my-numbers@1"
+    assert job.trained_tokens and job.trained_tokens > 100
+    assert job.finished_at and job.finished_at >= created.created_at
+    assert job.hyperparameters.batch_size == 4
+    answer = side.client.chat.completions.create(
+        model=job.fine_tuned_model, messages=[{"role": "user", "content": "What is 3?"}], max_tokens=2
+    )
+    assert answer.model == "my-numbers@1"
+    [checkpoint] = side.client.fine_tuning.jobs.checkpoints.list(job.id)
+    assert (checkpoint.fine_tuned_model_checkpoint, checkpoint.step_number) == ("my-numbers@1", 6)
+
+
+def test_the_result_file_holds_the_loss_curve(side: Side, made: tuple[FineTuningJob, FineTuningJob]) -> None:
+    _, job = made
+    [id] = job.result_files
+    file = side.client.files.retrieve(id)
+    assert (file.purpose, file.filename) == ("fine-tune-results", "step_metrics.csv")
+    rows = list(csv.DictReader(side.client.files.content(id).text.splitlines()))
+    assert [row["step"] for row in rows] == ["1", "2", "3", "4", "5", "6"]
+    assert all(0 < float(row["train_loss"]) < 20 for row in rows)
+    assert [bool(row["valid_loss"]) for row in rows] == [False] * 5 + [True]
+    assert side.client.fine_tuning.jobs.retrieve(job.id).result_files == [id]
+
+
+def test_the_events_tell_the_story_whole_and_as_a_stream(side: Side, made: tuple[FineTuningJob, FineTuningJob]) -> None:
+    _, job = made
+    events = list(side.client.fine_tuning.jobs.list_events(job.id, limit=3))
+    assert len({event.id for event in events}) == len(events) > 10
+    assert events[0].message == "New fine-tuned model created: my-numbers@1"
+    assert [event.data["step"] for event in events if event.type == "metrics"] == [6, 5, 4, 3, 2, 1]
+    assert all(job.created_at <= event.created_at <= (job.finished_at or 0) for event in events)
+    with side.client.fine_tuning.jobs.with_streaming_response.list_events(
+        job.id, extra_query={"stream": "true"}
+    ) as response:
+        lines = [line.removeprefix("data: ") for line in response.iter_lines() if line]
+    assert lines[-1] == "[DONE]"
+    assert [json.loads(line)["id"] for line in lines[:-1]] == [event.id for event in events][::-1]
+
+
+def test_bad_rows_fail_the_job_with_their_lines(side: Side) -> None:
+    job = side.create(training_file=side.upload(DATA + b'\n{"messages": []}\n'))
+    Here(side.queue).start(job.id.removeprefix("ftjob-")).wait()
+    failed = side.client.fine_tuning.jobs.retrieve(job.id)
+    assert failed.status == "failed"
+    assert failed.error
+    assert (failed.error.code, failed.error.param) == ("invalid_training_file", "training_file")
+    assert "line 13" in failed.error.message
+    assert str(side.home.root) not in failed.error.message
+    assert [each.level for each in side.client.fine_tuning.jobs.list_events(job.id, limit=1)][0] == "error"
+
+
+def test_cancel_pause_and_resume(side: Side) -> None:
+    job = side.create()
+    assert side.client.fine_tuning.jobs.pause(job.id).status == "paused"
+    assert side.client.fine_tuning.jobs.resume(job.id).status == "queued"
+    with pytest.raises(openai.BadRequestError, match="only a paused job"):
+        side.client.fine_tuning.jobs.resume(job.id)
+    cancelled = side.client.fine_tuning.jobs.cancel(job.id)
+    assert cancelled.status == "cancelled"
+    assert cancelled.finished_at
+    assert side.queue.get(job.id.removeprefix("ftjob-")).state is JobState.STOPPED
+    with pytest.raises(openai.BadRequestError):
+        side.client.fine_tuning.jobs.pause(job.id)
+    with pytest.raises(openai.BadRequestError):
+        side.client.fine_tuning.jobs.resume(job.id)
+
+
+def test_jobs_that_came_another_way_are_listed_too_in_pages(side: Side, tmp_path: Path) -> None:
+    data = tmp_path / "terminal.jsonl"
+    data.write_bytes(DATA)
+    theirs = side.queue.submit("train", {"model": "small", "data": str(data)})
+    side.queue.submit("evaluate", {"model": "small@1", "data": None})
+    ours = side.create(metadata={"team": "green"})
+    jobs = list(side.client.fine_tuning.jobs.list(limit=1))
+    assert [job.id for job in jobs[:2]] == [ours.id, f"ftjob-{theirs.id}"]
+    assert jobs[1].training_file == "terminal.jsonl"
+    assert [job.id for job in side.client.fine_tuning.jobs.list(metadata={"team": "green"})] == [ours.id]
+    with pytest.raises(openai.NotFoundError) as caught:
+        side.client.fine_tuning.jobs.retrieve("ftjob-unknown")
+    assert caught.value.code == "fine_tune_not_found"
+    with pytest.raises(openai.BadRequestError, match="'after'"):
+        side.client.fine_tuning.jobs.list(after="ftjob-unknown")
+
+
+def test_a_running_job_says_when_it_will_end(side: Side) -> None:
+    job = side.create()
+    id = job.id.removeprefix("ftjob-")
+    side.queue.claim(id, os.getpid())
+    assert side.client.fine_tuning.jobs.retrieve(job.id).status == "validating_files"
+    side.queue.append(id, Event("stage", {"name": "train"}))
+    step = {"step": 1, "steps": 9, "epoch": 0.1, "loss": 2.0, "learning_rate": 1e-3, "tokens": 9, "seconds_left": 80}
+    side.queue.append(id, Event("step", step))
+    running = side.client.fine_tuning.jobs.retrieve(job.id)
+    assert running.status == "running"
+    assert running.estimated_finish and 70 <= running.estimated_finish - running.created_at <= 120
+    assert side.client.fine_tuning.jobs.cancel(job.id).status == "cancelled"
+    assert side.queue.is_to_stop(id)
+    side.queue.finish(id, os.getpid(), JobState.STOPPED)
+
+
+@pytest.mark.parametrize(
+    ("more", "param", "match"),
+    [
+        ({"model": "/etc"}, "model", "cannot|not one that"),
+        ({"training_file": "file-none"}, "training_file", "No such File"),
+        ({"suffix": "two words"}, None, "name"),
+        ({"method": {"type": "reinforcement"}}, "method.type", "no method here"),
+        ({"integrations": [{"type": "wandb", "wandb": {"project": "p"}}]}, "integrations", "not supported"),
+        ({"hyperparameters": {"n_epochs": 0}}, "hyperparameters.n_epochs", "greater than or equal to 1"),
+        ({"extra_body": {"pumice": {"data": "/etc/passwd"}}}, "pumice.data", "not supported"),
+        ({"extra_body": {"pumice": {"epochz": 2}}}, None, "did you mean epochs"),
+    ],
+)
+def test_mistakes_are_named_and_queue_nothing(
+    side: Side, more: dict[str, object], param: str | None, match: str
+) -> None:
+    before = len(side.queue.list())
+    asked = {"model": "small", "training_file": side.upload(), **more}
+    with pytest.raises(openai.APIStatusError, match=match) as caught:
+        side.client.fine_tuning.jobs.create(**asked)  # type: ignore[arg-type]
+    assert caught.value.param == param
+    assert caught.value.status_code in (400, 404)
+    assert len(side.queue.list()) == before
