@@ -35,6 +35,8 @@ class Exchange:
     request: Any = None
     response: Any = None
     """The bodies as the wire has them, plain JSON."""
+    background: bool = False
+    """One of a batch: nobody waits for it."""
     started: float = field(default_factory=time.monotonic)
 
     @classmethod

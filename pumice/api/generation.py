@@ -119,7 +119,7 @@ async def begin(
     served, asked = await asyncio.to_thread(prepare)
     exchange.model, exchange.variant = served.id, served.variant
     exchange.input_tokens += sum(len(each.ids) for each in asked[::answers_a_prompt])
-    engine = await served.ready(platform.pool)
+    engine = await platform.ready(served)
     if {each.constraint.kind for each in asked if each.constraint} - engine.capabilities.constraints:
         raise RequestError(
             f"{served.id} runs on the {engine.capabilities.name} engine, which cannot hold an answer to a form.",

@@ -18,6 +18,8 @@ class Metrics:
     """The counters of one server; its own registry, so that two servers in one process do not mix."""
 
     def __init__(self) -> None:
+        self.interactive = 0
+        """Generations under way that somebody waits for."""
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "pumice_requests", "Requests answered.", ["route", "method", "status"], registry=self._registry
@@ -73,10 +75,12 @@ class Metrics:
         """Measure one generation, whether it ends, fails or is cancelled."""
         operation, model = exchange.operation, exchange.model
         self._running.labels(model).inc()
+        self.interactive += not exchange.background
         try:
             yield
         finally:
             self._running.labels(model).dec()
+            self.interactive -= not exchange.background
             self._duration.labels(operation, model).observe(exchange.seconds())
             if exchange.first_after is not None:
                 self._first.labels(operation, model).observe(exchange.first_after)

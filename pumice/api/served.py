@@ -30,6 +30,8 @@ class Served:
     adapter: Model | None
     variant: str | None = None
     """Which of an endpoint's variants this is."""
+    lane: str | None = None
+    """The id of the capacity that is kept for it, if any is."""
 
     async def ready(self, pool: Pool) -> Engine:
         """The running engine with this model loaded. Raises `UnavailableError` when it cannot start now."""

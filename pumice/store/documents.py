@@ -31,6 +31,13 @@ class Documents:
             raise ConflictError(f"There is a {kind} named {name!r} already.", fix="Choose another name.") from error
         return document
 
+    def put(self, kind: str, name: str, body: Mapping[str, Any]) -> Document:
+        """Keep one under this name, in the place of what was there; only its time of creation stays."""
+        this = update(documents).where(_is(kind, name)).values(body=dict(body), updated=datetime.now(UTC))
+        with self.database.begin() as connection:
+            row = connection.execute(this.returning(documents)).mappings().one_or_none()
+        return self.add(kind, name, body) if row is None else _document(row)
+
     def find(self, kind: str, name: str) -> Document | None:
         """The one with this name, None when there is none."""
         with self.database.connect() as connection:
