@@ -45,7 +45,9 @@ def translate(error: PumiceError, op: OperationModel, model: ServiceModel) -> Aw
     declared = {shape.name for shape in op.error_shapes}
     for kind, names, status in _NAMES:
         if isinstance(error, kind):
-            code = next((name for name in names if name in declared), names[0])
+            # SageMaker declares few errors, and says ValidationException for the rest.
+            usual = names[-1] if model.service_name == "sagemaker" else names[0]
+            code = next((name for name in names if name in declared), usual)
             headers = {"Retry-After": RETRY_SECONDS} if status in (429, 503) else {}
             return AwsError(code, message, status, headers)
     return AwsError("ValidationException", message)
