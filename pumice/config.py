@@ -14,6 +14,8 @@ class Home:
     root: Path
     server: str | None = field(default=None, repr=False)
     """`PUMICE_DATABASE`: where the records are, if not in the folder; it may hold a password."""
+    secret_key: str | None = field(default=None, repr=False)
+    """`PUMICE_SECRET_KEY`: what signing secrets are encrypted with, where servers share the records; else a file is."""
 
     @property
     def bases(self) -> Path:
@@ -46,6 +48,16 @@ class Home:
         return self.root / "cache"
 
     @property
+    def secret_file(self) -> Path:
+        """What secrets are encrypted with, unless the environment says it. Readable by its owner alone."""
+        return self.root / "secret.key"
+
+    @property
+    def tls(self) -> Path:
+        """The certificate that `pumice serve --tls` makes, and its private key."""
+        return self.root / "tls"
+
+    @property
     def database(self) -> str:
         """SQLAlchemy URL of the records."""
         return self.server or f"sqlite:///{self.root / 'pumice.db'}"
@@ -67,5 +79,5 @@ def read_environment() -> Settings:
     """The settings of this process; creates the home folder."""
     root = Path(os.environ.get("PUMICE_HOME") or Path.home() / ".pumice").expanduser().resolve()
     root.mkdir(parents=True, exist_ok=True)
-    home = Home(root, os.environ.get("PUMICE_DATABASE") or None)
+    home = Home(root, os.environ.get("PUMICE_DATABASE") or None, os.environ.get("PUMICE_SECRET_KEY") or None)
     return Settings(home, os.environ.get("PUMICE_HOST", "127.0.0.1"), int(os.environ.get("PUMICE_PORT", "8080")))

@@ -45,7 +45,11 @@ class DeniedError(InputError):
 
 
 class ExhaustedError(PumiceError):
-    """A rate, a budget or the machine's room is used up."""
+    """A rate, a budget or the machine's room is used up; `seconds` says when to ask again."""
+
+    def __init__(self, what: str, why: str = "", fix: str = "", seconds: int = 2) -> None:
+        super().__init__(what, why, fix)
+        self.seconds = seconds
 
 
 class UnavailableError(PumiceError):

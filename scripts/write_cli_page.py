@@ -22,6 +22,7 @@ document on stdout; progress and messages go to stderr.
 | `PUMICE_DATABASE` | where the records are: `postgresql://user:password@host/name`; by default a SQLite file in the home |
 | `PUMICE_HOST` | where `pumice serve` listens; by default `127.0.0.1` |
 | `PUMICE_PORT` | and on which port; by default `8080` |
+| `PUMICE_SECRET_KEY` | what signing secrets are encrypted with, where servers share a database; by default the file `secret.key` |
 """
 
 

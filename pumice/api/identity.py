@@ -1,90 +1,181 @@
-"""Who may call: API keys, and the gate in front of every route. Knows nothing of models or engines."""
+"""The keys: who is known, and by what. Knows nothing of requests, models or engines."""
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import hmac
 import ipaddress
 import secrets
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from urllib.parse import urlsplit
 
 import sqlalchemy
-from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
 
-from pumice.api.openai.refusals import Refusal
+from pumice.api.vault import Vault
+from pumice.config import Home
 from pumice.errors import InputError, NotFoundError
 from pumice.records import Key, Role
 from pumice.store import tables
 
-OPEN_PATHS = frozenset({"/healthz"})
+MAX_AGE = 1.0
+"""Seconds that a reading of the keys is good for: a key revoked by another process lives on so long."""
+
+
+@dataclass(frozen=True)
+class NewKey:
+    """A key and its secrets, which cannot be had again."""
+
+    key: Key
+    secret: str = field(repr=False)
+    """For `Authorization: Bearer`: `sk-pumice-…`."""
+    signing_secret: str = field(repr=False)
+    """For SigV4, with `key.access_key`."""
+
+
+@dataclass(frozen=True)
+class Valid:
+    """The keys in force at one moment."""
+
+    keys: Sequence[Key]
+    by_access_key: Mapping[str, Key]
+    read: float
+    """When, on the monotonic clock."""
+
+    def bearer(self, secret: str) -> Key | None:
+        """The key with this bearer secret; every hash is compared, each in constant time."""
+        presented = _hash(secret)
+        matches = [key for key in self.keys if hmac.compare_digest(key.secret_sha256, presented)]
+        return matches[0] if matches else None
 
 
 class Identity:
-    """The API keys of one home. Only the hash of a secret is kept, so it is shown once."""
+    """The API keys of one home. Bearer secrets are kept as hashes, signing secrets encrypted; both are shown once."""
 
-    def __init__(self, database: sqlalchemy.Engine) -> None:
-        self._database = database
+    def __init__(self, database: sqlalchemy.Engine, home: Home) -> None:
+        self._database, self._vault = database, Vault(home)
+        self._valid: Valid | None = None
+        self._writes = 0
+        self._lock = threading.Lock()
+        self._reading: asyncio.Future[Valid] | None = None
+        self._opened: dict[str, str] = {}
 
-    def create(self, name: str, role: Role) -> tuple[Key, str]:
-        """A new key and its secret, `sk-pumice-…`, which cannot be had again."""
+    def create(
+        self, name: str, role: Role, requests_per_minute: int | None = None, tokens_per_day: int | None = None
+    ) -> NewKey:
+        """A new key with a bearer secret and a SigV4 pair. Raises `InputError` for an empty name or a limit below 1."""
         if not name.strip():
             raise InputError(
                 "The key has no name.", "A key is told from others by its name.", "pumice keys create NAME"
             )
-        secret = f"sk-pumice-{secrets.token_urlsafe(32)}"
-        key = Key(f"key-{secrets.token_hex(4)}", name.strip(), role, _hash(secret), datetime.now(UTC))
-        with self._database.begin() as connection:
-            connection.execute(tables.keys.insert().values(asdict(key)))
-        return key, secret
+        for limit, value in (("requests per minute", requests_per_minute), ("tokens per day", tokens_per_day)):
+            if value is not None and value < 1:
+                raise InputError(f"{limit} = {value}; it must be 1 or more.", fix="Leave it out for no limit.")
+        secret, signing_secret = f"sk-pumice-{secrets.token_urlsafe(32)}", secrets.token_urlsafe(30)
+        key = Key(
+            id=f"key-{secrets.token_hex(4)}",
+            name=name.strip(),
+            role=role,
+            secret_sha256=_hash(secret),
+            created=datetime.now(UTC),
+            access_key=f"PUMI{base64.b32encode(secrets.token_bytes(10)).decode()}",
+            signing_secret=self._vault.close(signing_secret),
+            requests_per_minute=requests_per_minute,
+            tokens_per_day=tokens_per_day,
+        )
+        self._write(tables.keys.insert().values(asdict(key)))
+        return NewKey(key, secret, signing_secret)
 
     def revoke(self, key: str) -> Key:
-        """End a key, by its id or its name, at once.
+        """End a key, by its id or its name. Servers of other processes hear of it within a second.
 
         Raises `NotFoundError` when no key in force has it, `InputError` when several do.
         """
-        found = [each for each in self._valid() if key in (each.id, each.name)]
+        found = [each for each in self._read().keys if key in (each.id, each.name)]
         if not found:
             raise NotFoundError(f"There is no key {key!r} in force.", fix="`pumice keys list` shows the keys.")
         if len(found) > 1:
             ids = ", ".join(each.id for each in found)
             raise InputError(f"Several keys are named {key!r}: {ids}.", fix="Revoke by id.")
         ended = replace(found[0], revoked=datetime.now(UTC))
-        with self._database.begin() as connection:
-            connection.execute(tables.keys.update().where(tables.keys.c.id == ended.id).values(revoked=ended.revoked))
+        self._write(tables.keys.update().where(tables.keys.c.id == ended.id).values(revoked=ended.revoked))
         return ended
 
-    def verify(self, secret: str) -> Key | None:
-        """The unrevoked key with this secret; every hash is compared, each in constant time."""
-        presented = _hash(secret)
-        matches = [key for key in self._valid() if hmac.compare_digest(key.secret_sha256, presented)]
-        return matches[0] if matches else None
+    async def current(self) -> Valid:
+        """The keys in force, as they were at most a second ago.
+
+        What is older is read again in a thread, once, however many requests wait for it.
+        """
+        valid = self._valid
+        if valid and time.monotonic() - valid.read < MAX_AGE:
+            return valid
+        if self._reading is None:
+            self._reading = asyncio.ensure_future(asyncio.to_thread(self._read))
+            self._reading.add_done_callback(self._forget_reading)
+        return await asyncio.shield(self._reading)
 
     def exist(self) -> bool:
         """Whether any key is in force."""
-        return bool(self._valid())
+        return bool(self._read().keys)
 
-    def _valid(self) -> Sequence[Key]:
-        return [key for key in self.list() if key.revoked is None]
+    def secret_of(self, access_key: str) -> str | None:
+        """The signing secret of a key in force, as of the last reading; None for an unknown access key.
+
+        Raises `InputError` when it cannot be decrypted.
+        """
+        key = (self._valid or self._read()).by_access_key.get(access_key)
+        if key is None or key.signing_secret is None:
+            return None
+        if key.signing_secret not in self._opened:
+            self._opened[key.signing_secret] = self._vault.open(key.signing_secret)
+        return self._opened[key.signing_secret]
 
     def list(self) -> Sequence[Key]:
         """All keys, revoked ones too, oldest first."""
+        wanted = sqlalchemy.select(tables.keys).order_by(tables.keys.c.created, tables.keys.c.id)
         with self._database.connect() as connection:
-            rows = connection.execute(sqlalchemy.select(tables.keys).order_by(tables.keys.c.created, tables.keys.c.id))
-            return [Key(row.id, row.name, Role(row.role), row.secret_sha256, row.created, row.revoked) for row in rows]
+            return [Key(**{**row, "role": Role(row["role"])}) for row in connection.execute(wanted).mappings()]
+
+    def _write(self, statement: sqlalchemy.Executable) -> None:
+        with self._database.begin() as connection:
+            connection.execute(statement)
+        with self._lock:
+            self._writes += 1
+            self._valid = None
+
+    def _read(self) -> Valid:
+        while True:
+            writes, now = self._writes, time.monotonic()
+            keys = [key for key in self.list() if key.revoked is None]
+            valid = Valid(keys, {key.access_key: key for key in keys if key.access_key}, now)
+            with self._lock:
+                # A key that was written meanwhile may be missing here; then once more.
+                if writes == self._writes:
+                    self._valid = valid
+                    return valid
+
+    def _forget_reading(self, reading: asyncio.Future[Valid]) -> None:
+        self._reading = None
 
 
-def may_bind(host: str, keys: Identity) -> None:
-    """Refuse to listen beyond this machine while anybody could call: `InputError` with the way out."""
-    if not is_loopback(host) and not keys.exist():
+def may_bind(host: str, keys: Identity, tls: bool) -> None:
+    """Refuse to listen beyond this machine while anybody could call or listen in: `InputError` with the way out."""
+    if is_loopback(host):
+        return
+    if not keys.exist():
         raise InputError(
             f"{host} can be reached from other machines, and no API key exists.",
             "Without a key anyone who reaches the port could use your models.",
             "Make one with `pumice keys create NAME`, or listen on 127.0.0.1.",
+        )
+    if not tls:
+        raise InputError(
+            f"{host} can be reached from other machines, and without TLS keys would cross the network in the clear.",
+            fix="Add --tls (a certificate is made), or --tls-cert and --tls-key with your own; or listen on 127.0.0.1.",
         )
 
 
@@ -94,53 +185,6 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host.lower() == "localhost"
-
-
-class Gate:
-    """Lets a request in, or answers 401 or 403. Raises nothing for a caller's mistake.
-
-    Beyond loopback a key is always asked for, even if the last one was revoked while the server runs.
-    """
-
-    def __init__(self, app: ASGIApp, keys: Identity, host: str) -> None:
-        self._app, self._keys, self._local = app, keys, is_loopback(host)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refusal = await self._refusal(scope) if scope["type"] == "http" else None
-        await (refusal.response() if refusal else self._app)(scope, receive, send)
-
-    async def _refusal(self, scope: Scope) -> Refusal | None:
-        if scope["path"] in OPEN_PATHS:
-            return None
-        headers = Headers(scope=scope)
-        if self._local and not await asyncio.to_thread(self._keys.exist):
-            return _foreign(headers)
-        scheme, _, secret = headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not secret.strip():
-            return _unknown("This server asks for an API key: send `Authorization: Bearer sk-pumice-…`.")
-        if await asyncio.to_thread(self._keys.verify, secret.strip()) is None:
-            return _unknown("This API key is unknown or revoked. `pumice keys list` shows the valid ones.")
-        return None
-
-
-def _foreign(headers: Headers) -> Refusal | None:
-    """Without keys only this machine may ask: a web page elsewhere can point its own name at 127.0.0.1."""
-    host, origin = headers.get("host", ""), headers.get("origin")
-    asked = {"Host": urlsplit(f"//{host}").hostname}
-    if origin is not None:
-        asked["Origin"] = urlsplit(origin).hostname
-    foreign = next((header for header, name in asked.items() if not is_loopback(name or "")), None)
-    if foreign is None:
-        return None
-    message = (
-        f"{foreign} {headers[foreign]!r} is not this machine. While no API key exists, only programs here that call "
-        "localhost, 127.0.0.1 or [::1] are answered. `pumice keys create NAME` makes a key."
-    )
-    return Refusal(403, message, code="foreign_host")
-
-
-def _unknown(message: str) -> Refusal:
-    return Refusal(401, message, code="invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
 
 
 def _hash(secret: str) -> str:

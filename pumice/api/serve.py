@@ -1,4 +1,4 @@
-"""The server on its port, until it is told to end. Knows sockets and uvicorn, nothing of requests."""
+"""The server on its port, until it is told to end. Knows sockets, TLS and uvicorn, nothing of requests."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import socket
 import uvicorn
 
 from pumice.api.app import create_app
+from pumice.api.certificate import Certificate
 from pumice.api.identity import Identity, is_loopback, may_bind
 from pumice.api.platform import open_platform
 from pumice.config import Home
@@ -17,20 +18,36 @@ from pumice.store.tables import open_database
 LOGGER = logging.getLogger("pumice")
 
 
-def serve(home: Home, host: str, port: int) -> None:
-    """Answer on `host:port` (0: any free one). Raises `InputError` when the address cannot be had or needs a key."""
+def serve(home: Home, host: str, port: int, certificate: Certificate | None = None) -> None:
+    """Answer on `host:port` (0: any free one), over TLS when there is a certificate.
+
+    Raises `InputError` when the address cannot be had, or needs a key or TLS that is not there.
+    """
     database = open_database(home.database)
-    keys = Identity(database)
-    may_bind(host, keys)
+    keys = Identity(database, home)
+    may_bind(host, keys, tls=certificate is not None)
+    if certificate:
+        certificate.check()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     with listen(host, port) as listener:
-        address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+        scheme = "https" if certificate else "http"
+        address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
         LOGGER.info("Pumice answers on %s/v1 (ctrl-C ends it)", address)
+        if certificate:
+            LOGGER.info(
+                "Clients trust it with: export AWS_CA_BUNDLE=%s SSL_CERT_FILE=%s", certificate.path, certificate.path
+            )
         if is_loopback(host) and not keys.exist():
             LOGGER.info("No key is asked for on this machine; `pumice keys create NAME` changes that.")
         configuration = uvicorn.Config(
-            create_app(open_platform(home, database), host), log_level="warning", timeout_graceful_shutdown=5
+            create_app(open_platform(home, database), host),
+            log_level="warning",
+            timeout_graceful_shutdown=5,
+            # A proxy on this machine must not say for others what they came over.
+            proxy_headers=False,
+            ssl_certfile=certificate.path if certificate else None,
+            ssl_keyfile=certificate.key if certificate else None,
         )
         uvicorn.Server(configuration).run(sockets=[listener])
 

@@ -2,34 +2,63 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from pumice.cli.shared import Json, open_identity
 from pumice.records import Role
 
+if TYPE_CHECKING:
+    from pumice.api.identity import NewKey
+
 app = typer.Typer(help="API keys: create, list, revoke.", no_args_is_help=True)
 
 
 @app.command("create")
 def keys_create(
-    name: str, role: Annotated[Role, typer.Option(help="What it may do.")] = Role.INVOKE, as_json: Json = False
+    name: str,
+    role: Annotated[
+        Role, typer.Option(help="invoke: ask models; train: jobs, files and models too; admin: keys and settings too.")
+    ] = Role.INVOKE,
+    requests_per_minute: Annotated[
+        int | None, typer.Option(min=1, help="To models; by default there is no limit.")
+    ] = None,
+    tokens_per_day: Annotated[
+        int | None, typer.Option(min=1, help="Prompt and answer together, by UTC day; by default there is no limit.")
+    ] = None,
+    format: Annotated[Literal["env", "json", "text"], typer.Option(help="What to print on stdout.")] = "env",
 ) -> None:
-    """Make an API key; its secret is shown once."""
+    """Make an API key, for both wires; its secrets are shown once."""
     from pumice import show
 
-    key, secret = open_identity().create(name, role)
-    if as_json:
-        show.document({"id": key.id, "name": key.name, "role": key.role, "secret": secret})
-    else:
-        typer.echo(f"OPENAI_API_KEY={secret}")
-        show.say(f"Key {key.id} ({key.name}, {key.role}). The secret is not kept: copy it now.")
+    made = open_identity().create(name, role, requests_per_minute, tokens_per_day)
+    key = made.key
+    match format:
+        case "env":
+            typer.echo("\n".join(f"{variable}={value}" for variable, value in _variables(made).items()))
+        case "text":
+            rows = {"key": key.id, "name": key.name, "role": key.role, "bearer secret": made.secret}
+            pair = {"access key": key.access_key, "signing secret": made.signing_secret}
+            typer.echo("\n".join(f"{label:<16}{value}" for label, value in {**rows, **pair}.items()))
+        case "json":
+            secrets = {"secret": made.secret, "signing_secret": made.signing_secret}
+            show.document({**show.key_document(key), **secrets})
+    show.say(f"Key {key.id} ({key.name}, {key.role}). Its secrets are not shown again: copy them now.")
+
+
+def _variables(made: NewKey) -> dict[str, str]:
+    """What clients of either wire read from their environment."""
+    return {
+        "AWS_ACCESS_KEY_ID": made.key.access_key or "",
+        "AWS_SECRET_ACCESS_KEY": made.signing_secret,
+        "OPENAI_API_KEY": made.secret,
+    }
 
 
 @app.command("list")
 def keys_list(as_json: Json = False) -> None:
-    """Every key, without its secret."""
+    """Every key with its role and limits, without its secrets."""
     from pumice import show
 
     keys = open_identity().list()

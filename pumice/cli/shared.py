@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -26,7 +25,8 @@ def open_identity() -> Identity:
     from pumice.api.identity import Identity
     from pumice.store.tables import open_database
 
-    return Identity(open_database(config.read_environment().home.database))
+    home = config.read_environment().home
+    return Identity(open_database(home.database), home)
 
 
 def open_registry() -> tuple[Registry, config.Home]:
@@ -64,21 +64,27 @@ def overrides_of(name: str | None, model: str | None, settings: list[str] | None
     return given
 
 
-def recipe_of(source: Path, overrides: Mapping[str, str]) -> Recipe:
+def recipe_of(source: str, overrides: Mapping[str, str]) -> Recipe:
+    from pumice.store.s3 import Objects, is_uri
     from pumice.train.recipe import Recipe, change, read_recipe
 
-    recipe = read_recipe(source) if source.suffix in (".yaml", ".yml") else Recipe.from_data(source)
+    if source.endswith((".yaml", ".yml")):
+        file = Objects(config.read_environment().home.s3).locate(source)
+        recipe = read_recipe(file, source if is_uri(source) else None)
+    else:
+        recipe = Recipe.from_data(source)
     return change(recipe, overrides)
 
 
-def run_job(task: Literal["run", "train"], source: Path, overrides: Mapping[str, str], as_json: bool) -> str:
+def run_job(task: Literal["run", "train"], source: str, overrides: Mapping[str, str], as_json: bool) -> str:
     from pumice.data.checks import load
+    from pumice.store.s3 import Objects
 
     recipe = recipe_of(source, overrides)
-    # Read here too: a mistake in the data is told at once, and leaves no job behind.
-    for path in filter(None, (recipe.data, recipe.validation)):
-        load(Path(path))
     queue, home = open_queue()
+    # Read here too: a mistake in the data is told at once, and leaves no job behind.
+    for word in filter(None, (recipe.data, recipe.validation)):
+        load(Objects(home.s3).locate(word), word)
     return follow(queue.submit(task, recipe.model_dump(mode="json")), home, as_json)
 
 
@@ -108,7 +114,7 @@ def follow(job: Job, home: config.Home, as_json: bool) -> str:
     raise typer.Exit(1)
 
 
-def dry_run_of(source: Path, overrides: Mapping[str, str], as_json: bool) -> None:
+def dry_run_of(source: str, overrides: Mapping[str, str], as_json: bool) -> None:
     """What `train` would do: the filled-in recipe with its reasons, memory and time."""
     from pumice import show
     from pumice.plan import gather
@@ -119,7 +125,7 @@ def dry_run_of(source: Path, overrides: Mapping[str, str], as_json: bool) -> Non
     recipe = recipe_of(source, overrides)
     registry, home = open_registry()
     base = starting_point(recipe.model, recipe.start, registry, home).base
-    tokens = gather(recipe, base).rows.tokens
+    tokens = gather(recipe, base, home).rows.tokens
     total = sum(len(row.ids) for row in tokens)
     resolved, reasons = resolve_recipe(recipe, base, len(tokens), total)
     on_gpu = bool(sizes.machine().gpus)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -32,14 +33,20 @@ def chat(
 
 @app.command()
 def serve(
-    host: Annotated[str | None, typer.Option(help="Address to bind to; elsewhere than loopback needs a key.")] = None,
+    host: Annotated[str | None, typer.Option(help="Where to listen; beyond loopback with a key and TLS only.")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535)] = None,
+    tls: Annotated[bool, typer.Option("--tls", help="Speak HTTPS, with a certificate that is made once.")] = False,
+    tls_cert: Annotated[Path | None, typer.Option(help="Speak HTTPS with this certificate (PEM).")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its private key (PEM).")] = None,
 ) -> None:
     """Answer the OpenAI API for every registered model."""
+    from pumice.api.certificate import choose
     from pumice.api.serve import serve as serve_api
 
     settings = config.read_environment()
-    serve_api(settings.home, host or settings.host, settings.port if port is None else port)
+    address = host or settings.host
+    certificate = choose(settings.home.tls, address, tls, tls_cert, tls_key)
+    serve_api(settings.home, address, settings.port if port is None else port, certificate)
 
 
 @app.command()

@@ -8,8 +8,11 @@ import tempfile
 from pathlib import Path
 
 
-def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write `content` so that a reader, or a power cut, sees the old file or the new one and nothing between."""
+def write_atomic(path: Path, content: str | bytes, private: bool = False) -> None:
+    """Write `content` so that a reader, or a power cut, sees the old file or the new one and nothing between.
+
+    A private file is readable by its owner alone, from its first byte on.
+    """
     data = content.encode() if isinstance(content, str) else content
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -19,7 +22,8 @@ def write_atomic(path: Path, content: str | bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         # mkstemp makes files for the owner alone; what we write is as readable as the folder it lies in.
-        Path(temporary).chmod(0o666 & ~_UMASK)
+        if not private:
+            Path(temporary).chmod(0o666 & ~_UMASK)
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

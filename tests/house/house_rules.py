@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "alembic": ("store",),
     "fastapi": ("api",),
     "starlette": ("api",),
+    "cryptography": ("api",),
     "rich": ("show", "cli"),
     "typer": ("cli",),
     "botocore": ("api/aws",),

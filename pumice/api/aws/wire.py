@@ -12,8 +12,8 @@ import json
 import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl, unquote
 
 from botocore import xform_name
@@ -25,6 +25,7 @@ from botocore.validate import ParamValidator
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from pumice.api.aws.actions import action_of
 from pumice.api.aws.errors import AwsError, translate
 from pumice.api.aws.frames import event_frame, exception_frame
 from pumice.api.exchange import Exchange
@@ -43,9 +44,12 @@ class Call:
     platform: Platform
     http: Request
     exchange: Exchange
+    headers: dict[str, str] = field(default_factory=dict)
+    """Of the response, beside those that its shape has."""
 
 
 Handler = Callable[[Call, dict[str, Any]], Awaitable[Mapping[str, Any] | None] | Mapping[str, Any] | None]
+H = TypeVar("H", bound=Handler)
 
 
 class AwsService:
@@ -69,7 +73,7 @@ class AwsService:
         )
         self.handlers: dict[str, Handler] = {}
 
-    def operation(self, handler: Handler) -> Handler:
+    def operation(self, handler: H) -> H:
         """Serve the operation that this function is named after; a misspelt name fails at import."""
         name = self._named[handler.__name__]
         assert name not in self.handlers, f"{name} has two handlers"
@@ -92,8 +96,11 @@ class AwsService:
         try:
             if op.name not in self.handlers:
                 raise AwsError("NotImplementedException", f"{op.name} of {self.name} is not served by Pumice.", 501)
+            call.http.scope["caller"].need(action_of(op.name))
             params = self.read(op, call.http, labels, await _body(call.http))
-            return self.write(op, await _run(self.handlers[op.name], call, params))
+            response = self.write(op, await _run(self.handlers[op.name], call, params))
+            response.headers.update(call.headers)
+            return response
         except PumiceError as error:
             return self.refuse(translate(error, op, self.model))
         except AwsError as error:
