@@ -37,6 +37,8 @@ class Piece:
     ids: tuple[int, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()
     finish: Finish | None = None
+    stop: str | None = None
+    """The stop string that ended the answer, None where the model ended it."""
 
 
 @dataclass(frozen=True)
@@ -124,10 +126,11 @@ class _Cutter:
         self._held.append(piece)
         text = "".join(held.text for held in self._held)
         # What is complete first counts, so that the borders of pieces make no difference.
-        found = [(at + len(stop), at) for stop in self._stops if (at := text.find(stop)) >= 0]
+        found = [(at + len(stop), at, stop) for stop in self._stops if (at := text.find(stop)) >= 0]
         if found:
             self.cut = True
-            yield from self._until(min(found)[1])
+            _, at, stop = min(found)
+            yield from self._until(at, stop)
             return
         safe = len(text) if piece.finish else len(text) - self._open_end(text)
         while self._held and len(self._held[0].text) <= safe:
@@ -140,10 +143,10 @@ class _Cutter:
         ends = range(min(longest, len(text)), 0, -1)
         return next((size for size in ends if any(stop.startswith(text[-size:]) for stop in self._stops)), 0)
 
-    def _until(self, end: int) -> Iterator[Piece]:
+    def _until(self, end: int, stop: str) -> Iterator[Piece]:
         start = 0
         for held in self._held:
             if start < end:
                 yield replace(held, text=held.text[: end - start], finish=None)
             start += len(held.text)
-        yield Piece("", finish="stop")
+        yield Piece("", finish="stop", stop=stop)

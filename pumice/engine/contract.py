@@ -36,6 +36,8 @@ class Sampling:
     max_tokens: int = 256
     temperature: float = 0.0
     top_p: float = 1.0
+    top_k: int = 0
+    """Only the most likely are drawn from; 0 means all."""
     seed: int | None = None
     frequency_penalty: float = 0.0
     presence_penalty: float = 0.0

@@ -96,7 +96,7 @@ class Runner:
     def complete(self, asked: Mapping[str, Any], streamer: BaseStreamer, watch: Watch) -> None:
         """Generate to `streamer`, which sees the prompt first and then one token at a time, the stop token too."""
         greedy = asked["temperature"] <= 0
-        sampling = {} if greedy else {"temperature": asked["temperature"], "top_p": asked["top_p"], "top_k": 0}
+        sampling = {} if greedy else {key: asked[key] for key in ("temperature", "top_p", "top_k")}
         config = GenerationConfig(  # type: ignore[no-untyped-call]
             max_new_tokens=asked["n_predict"], do_sample=not greedy, eos_token_id=self._stops or None, **sampling
         )

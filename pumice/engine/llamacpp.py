@@ -23,7 +23,7 @@ from pumice.errors import InputError, NotFoundError, UnavailableError
 
 CAPABILITIES = Capabilities("llama.cpp", adapters=True, score=False, constraints=frozenset({"json_schema", "lark"}))
 
-_FORMAT = 1
+_FORMAT = 2
 """Raised whenever the converted files change, so that cached ones are made again."""
 
 

@@ -40,7 +40,10 @@ def write(writer: GGUFWriter, folder: Path, config: Mapping[str, Any], streamabl
     merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
     tokens, types = _tokens(tokenizer, config["vocab_size"], sentencepiece)
     if streamable:
-        types = [TokenType.USER_DEFINED if _cuts(*pair) else pair[1] for pair in zip(tokens, types, strict=True)]
+        cut = [_cuts(*pair) for pair in zip(tokens, types, strict=True)]
+        types = [TokenType.USER_DEFINED if each else kind for each, kind in zip(cut, types, strict=True)]
+        # Such a token reads as it is written, and byte E9 is written é: no grammar may take it for that letter.
+        tokens = [_hidden(token) if each else token for each, token in zip(cut, tokens, strict=True)]
     if sentencepiece:
         # Their BPE is stored as scores: the earlier a merge, the higher its result.
         ranks = {merge.replace(" ", ""): -float(at) for at, merge in enumerate(merges)}
@@ -103,6 +106,11 @@ def _byte_alphabet() -> dict[str, int]:
 
 
 _ALPHABET = _byte_alphabet()
+
+
+def _hidden(token: str) -> str:
+    """The token in letters for private use, which no text has."""
+    return "".join(chr(0xF0000 + ord(character)) for character in token)
 
 
 def _cuts(token: str, kind: TokenType) -> bool:

@@ -67,14 +67,14 @@ def _logprob(token: Mapping[str, Any]) -> TokenLogprob:
 def body(request: Generate, ids_allowed: int) -> dict[str, Any]:
     sampling = request.sampling
     greedy = sampling.temperature <= 0
-    # In the order of transformers, and none of llama-server's own defaults: no top_k, no min_p.
-    samplers = ["penalties", "top_k"] if greedy else ["penalties", "temperature", "top_p"]
+    # In the order of transformers, and none of llama-server's own defaults: no min_p, and top_k only when asked for.
+    samplers = ["penalties", "top_k"] if greedy else ["penalties", "temperature", "top_k", "top_p"]
     asked: dict[str, Any] = {
         "prompt": list(request.ids),
         "n_predict": ids_allowed,
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
-        "top_k": 1 if greedy else 0,
+        "top_k": 1 if greedy else sampling.top_k,
         "samplers": samplers,
         "repeat_last_n": len(request.ids) + ids_allowed,
         "frequency_penalty": sampling.frequency_penalty,

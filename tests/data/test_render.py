@@ -14,6 +14,7 @@ from transformers import AutoTokenizer
 
 from pumice.data.render import Renderer
 from pumice.data.render.template import PLAIN
+from pumice.data.render.tools import Toolbox
 from pumice.errors import InputError
 from pumice.records import Base, Example, Turn
 
@@ -171,9 +172,12 @@ def pieces(oracle: Any, messages: tuple[Turn, ...], tools: Any) -> list[int]:
 @pytest.mark.parametrize("tools", [(), TOOLS])
 def test_every_family_is_rendered_as_transformers_does(family: Family, messages: tuple[Turn, ...], tools: Any) -> None:
     renderer, oracle, asked = family.renderer, family.oracle, messages[:-1]
-    text = oracle.apply_chat_template(asked, tools=list(tools) or None, tokenize=False, add_generation_prompt=True)
+    # Where the template does not write tools in Pumice's form, they stand in the text: see test_render_tools.
+    written, told = Toolbox(renderer._render).arrange(asked, tools)
+    assert (tuple(written), tuple(told)) == (asked, tools) or (tools and family.name != "qwen")
+    text = oracle.apply_chat_template(written, tools=list(told) or None, tokenize=False, add_generation_prompt=True)
     assert raw(renderer, renderer.prompt(asked, tools)) == text
-    assert renderer.prompt(asked, tools) == pieces(oracle, asked, list(tools) or None)
+    assert renderer.prompt(asked, tools) == pieces(oracle, tuple(written), list(told) or None)
 
 
 @pytest.mark.parametrize("messages", CONVERSATIONS)

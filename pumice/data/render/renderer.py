@@ -15,6 +15,7 @@ from pumice.bases.describe import read_config, read_template
 from pumice.data.render.decode import Decoder
 from pumice.data.render.template import PLAIN, compile_template
 from pumice.data.render.tokenizer import Pieces, read_names, read_stops, read_tokenizer
+from pumice.data.render.tools import Toolbox
 from pumice.errors import InputError
 from pumice.records import Example, Tokens, Turn
 
@@ -39,6 +40,7 @@ class Renderer:
         names = read_names(folder)
         text = read_template(folder) or PLAIN
         self._render = compile_template(text, names)
+        self._tools = Toolbox(self._render)
         self.template_sha256 = hashlib.sha256(text.encode()).hexdigest()
         """Hash of the template in use, which is `template.PLAIN` for a base without one."""
         self.window: int = read_config(folder)["max_position_embeddings"]
@@ -47,7 +49,11 @@ class Renderer:
         """Ids that end an answer; the first is the one that Pumice adds where a template leaves it out."""
 
     def prompt(self, messages: Sequence[Turn], tools: Sequence[dict[str, Any]] = ()) -> list[int]:
-        """The ids up to where the assistant starts. Raises `InputError` when the template refuses the conversation."""
+        """The ids up to where the assistant starts. Raises `InputError` when the template refuses the conversation.
+
+        Tools are described, and calls and results of earlier turns written, also where the template knows of none.
+        """
+        messages, tools = self._tools.arrange(messages, tools)
         whole = self._render(messages, tools, True)
         answers = [index for index, message in enumerate(messages) if message["role"] == "assistant"]
         try:
@@ -69,7 +75,7 @@ class Renderer:
             return self._train_text(example.text)
         ids: list[int] = []
         labels: list[int] = []
-        pieces = self._encode(self._cut(example.messages, example.tools))
+        pieces = self._encode(self._cut(*self._tools.arrange(example.messages, example.tools)))
         for index, piece in enumerate(pieces):
             trained = self._trained_length(piece) if index % 2 else 0
             if trained is None:
