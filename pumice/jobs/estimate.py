@@ -21,6 +21,7 @@ from pumice.errors import InputError
 from pumice.records import Base
 from pumice.registry.models import Registry
 from pumice.registry.start import SOURCE
+from pumice.store.s3 import Objects
 from pumice.train import sizes
 from pumice.train.methods import METHODS
 from pumice.train.recipe import Recipe, resolve_recipe
@@ -41,7 +42,7 @@ def memory_of(recipe: Recipe, registry: Registry, home: Home) -> int | None:
     if base is None:
         return None
     try:
-        count, tokens, longest = sample(Path(recipe.data))
+        count, tokens, longest = sample(Objects(home.s3).locate(recipe.data))
     except (InputError, OSError):
         # The job itself says what is wrong with its data.
         return None

@@ -129,7 +129,8 @@ class Queue:
 
         Of one that died before it began, the job must not have been begun since it had `attempts`.
         """
-        mine = jobs.c.state.in_([JobState.RUNNING, JobState.INTERRUPTED]) & _is_of(pid)
+        missed = (jobs.c.state == JobState.INTERRUPTED) & (jobs.c.error == VANISHED)
+        mine = _is_of(pid) & ((jobs.c.state == JobState.RUNNING) | missed)
         unclaimed = (jobs.c.state == JobState.QUEUED) & (jobs.c.attempts == attempts)
         values = {"state": JobState.INTERRUPTED, "ended": datetime.now(UTC), "error": sentence}
         with self.database.begin() as connection:

@@ -280,6 +280,7 @@ def test_a_killed_server_and_a_killed_worker_and_a_closed_server_lose_no_job(
     again = [event.data["text"] for event in queue.read_events(id)[0] if "again" in event.data]
     assert len(again) == 2 and "SIGKILL" in again[1]
     assert queue.get(id).state is JobState.INTERRUPTED, "a server that is closed stops nothing for good"
+    assert str(queue.get(id).error).startswith("Whoever started this job has ended.")
     with dispatching(queue):
         until(lambda: queue.get(id).state is JobState.SUCCEEDED)
     notes = [event.data["text"] for event in queue.read_events(id)[0] if event.kind == "note"]
