@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from pumice.errors import InputError, NotFoundError, UnavailableError
 from pumice.records import Base, Model, Stage
 from pumice.registry.models import Registry
 from pumice.registry.start import as_base, base_of
+
+FRESH_SECONDS = 1.0
+"""How long a new version, or another stage, may go unnoticed under a name that is asked for all the time."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class Names:
     def __init__(self, registry: Registry, home: Home) -> None:
         self._registry, self._home = registry, home
         self._versions: dict[str, Served] = {}
+        self._found: dict[str, tuple[float, Served]] = {}
         self._renderers: dict[Path, Renderer] = {}
         self._lock, self._reading = threading.Lock(), threading.Lock()
 
@@ -53,7 +58,15 @@ class Names:
         """What `name` stands for, prepared on first use. Raises `NotFoundError` with near names for an unknown one.
 
         Only names that are registered or lie under a registered model are looked at, never a path that a caller sends.
+        An answer holds for `FRESH_SECONDS`: the records are not read for every request.
         """
+        known = self._found.get(name)
+        if known is None or time.monotonic() - known[0] > FRESH_SECONDS:
+            self._found.pop(name, None)
+            known = self._found[name] = (time.monotonic(), self._look_up(name))
+        return known[1]
+
+    def _look_up(self, name: str) -> Served:
         if self._registry.has(name):
             return self._version(self._registry.find(name))
         if name in self.bases():

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from live_server import register, write_adapter
 
+from pumice.api import served
 from pumice.api.served import Names
 from pumice.bases import resolve
 from pumice.config import Home
@@ -18,6 +19,11 @@ from pumice.errors import InputError, NotFoundError, UnavailableError
 from pumice.records import Base, Stage
 from pumice.registry.models import Registry
 from pumice.store.tables import open_database
+
+
+@pytest.fixture(autouse=True)
+def always_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(served, "FRESH_SECONDS", 0)
 
 
 @pytest.fixture
@@ -55,6 +61,16 @@ def test_a_version_registered_while_the_server_runs_answers_at_once(
     register(home, own, "red", write_adapter(own, 3000, tmp_path / "red3"))
     assert names.find("red").id == "red@3"
     assert names.find("red@3").adapter
+
+
+def test_the_records_are_not_read_again_while_an_answer_is_fresh(
+    names: Names, home: Home, own: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(served, "FRESH_SECONDS", 60)
+    assert names.find("red").id == "red@2"
+    register(home, own, "red", write_adapter(own, 3000, tmp_path / "red3"))
+    assert names.find("red").id == "red@2"
+    assert names.find("red@3").id == "red@3"
 
 
 def test_the_versions_over_one_base_share_its_renderer(names: Names, own: Base) -> None:
