@@ -21,6 +21,7 @@ from pumice.records import Base, Dataset, Job
 from pumice.registry.models import Registry
 from pumice.registry.start import starting_point
 from pumice.store.files import write_atomic
+from pumice.store.s3 import Objects
 from pumice.train.recipe import Recipe, resolve_recipe
 
 FILE = "plan.json"
@@ -70,7 +71,7 @@ def decide(job: Job, home: Home, registry: Registry) -> tuple[Plan, Material]:
     path = home.jobs / job.id / FILE
     if path.exists():
         plan = Plan.from_json(json.loads(path.read_text("utf-8")))
-        material = gather(plan.recipe, plan.base)
+        material = gather(plan.recipe, plan.base, home)
         for what, file, then, now in (
             ("data", plan.recipe.data, plan.data_sha256, material.dataset.sha256),
             ("validation", plan.recipe.validation, plan.validation_sha256, _sha256(material.validation)),
@@ -84,7 +85,7 @@ def decide(job: Job, home: Home, registry: Registry) -> tuple[Plan, Material]:
         return plan, material
     recipe = Recipe.model_validate(job.spec)
     start = starting_point(recipe.model, recipe.start, registry, home)
-    material = gather(recipe, start.base)
+    material = gather(recipe, start.base, home)
     tokens = material.rows.tokens
     resolved, reasons = resolve_recipe(recipe, start.base, len(tokens), sum(len(row.ids) for row in tokens))
     shas = material.dataset.sha256, _sha256(material.validation)
@@ -93,10 +94,11 @@ def decide(job: Job, home: Home, registry: Registry) -> tuple[Plan, Material]:
     return plan, material
 
 
-def gather(recipe: Recipe, base: Base) -> Material:
-    """Read, split and render what a recipe names, for `base`. Raises `DataError`."""
-    dataset = load(Path(recipe.data))
-    validation = load(Path(recipe.validation)) if recipe.validation else None
+def gather(recipe: Recipe, base: Base, home: Home) -> Material:
+    """Read, split and render what a recipe names, for `base`. Raises `DataError`, `InputError`."""
+    objects = Objects(home.s3)
+    dataset = load(objects.locate(recipe.data), recipe.data)
+    validation = load(objects.locate(recipe.validation), recipe.validation) if recipe.validation else None
     sets = choose_sets(dataset, validation)
     rows = fit(sets.trained, Renderer(base.folder), recipe.max_length or base.window, recipe.too_long, dataset.path)
     return Material(dataset, validation, sets, rows)

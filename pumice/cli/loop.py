@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -13,14 +12,16 @@ from pumice.cli.shared import BaseModel, Json, dry_run_of, find_start, open_regi
 
 app = typer.Typer()
 
-Source = Annotated[Path, typer.Argument(help="A data file (JSONL, JSON, CSV, Parquet, TXT) or a recipe (YAML).")]
+Source = Annotated[
+    str, typer.Argument(help="A data file (JSONL, JSON, CSV, Parquet, TXT) or a recipe (YAML), here or in s3://.")
+]
 Name = Annotated[str | None, typer.Option("--name", help="Name to register under; by default that of the data file.")]
 Setting = Annotated[list[str] | None, typer.Option("--set", help="Any recipe key: --set epochs=3 --set lora.r=8.")]
 
 
 @app.command()
 def check(
-    data: Annotated[Path, typer.Argument(help="The data file.")],
+    data: Annotated[str, typer.Argument(help="The data file, here or in s3://.")],
     model: BaseModel = None,
     max_length: Annotated[
         int | None, typer.Option(help="Tokens a row may have; by default the model's window.")
@@ -29,17 +30,22 @@ def check(
         Literal["error", "drop", "truncate", "split"] | None,
         typer.Option(help="For longer rows; by default split for text, else error."),
     ] = None,
-    validation: Annotated[Path | None, typer.Option(help="A second file, checked for leakage.")] = None,
+    validation: Annotated[str | None, typer.Option(help="A second file, checked for leakage.")] = None,
     as_json: Json = False,
 ) -> None:
     """Check a data file before anything is paid for: errors, lengths, duplicates, a rendered sample."""
     from pumice import show
     from pumice.data import checks
     from pumice.data.render import Renderer
+    from pumice.store.s3 import Objects
 
     home = config.read_environment().home
-    start = find_start(model, home)
-    found = checks.check(data, Renderer(start.base.folder), max_length, too_long, validation)
+    objects, start = Objects(home.s3), find_start(model, home)
+    other = objects.locate(validation) if validation else None
+    renderer = Renderer(start.base.folder)
+    found = checks.check(
+        objects.locate(data), renderer, max_length, too_long, other, name=data, validation_name=validation or ""
+    )
     if as_json:
         show.document(found.to_json())
     else:
@@ -76,7 +82,7 @@ def train(
 def evaluate(
     model: Annotated[str, typer.Argument(help="A registered model: name or name@version.")],
     data: Annotated[
-        Path | None, typer.Option(help="Questions with answers; by default the model's own held-out set.")
+        str | None, typer.Option(help="Questions with answers; by default the model's own held-out set.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -101,5 +107,5 @@ def quickstart(as_json: Json = False) -> None:
     from pumice import handbook, show
 
     show.say("Pumice quickstart: a 135M model learns the handbook of Pumice itself, on this machine, offline.")
-    model = run_job("run", handbook.RECIPE, {}, as_json)
+    model = run_job("run", str(handbook.RECIPE), {}, as_json)
     show.next_steps(model)

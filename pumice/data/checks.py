@@ -107,25 +107,27 @@ def check(
     max_length: int | None = None,
     too_long: TooLong | None = None,
     validation: Path | None = None,
+    name: str = "",
+    validation_name: str = "",
 ) -> Check:
-    """Judge a file, in constant memory. Bad data is reported, never raised.
+    """Judge a file, in constant memory. Bad data is reported, never raised; by the files' names, if they have any.
 
     Raises InputError where there is nothing to judge: no such file, no rows that could be read, a bad `max_length`.
     """
-    log = Log(str(path))
+    log = Log(name or str(path))
     hashes = structure(path, log)
-    other = Log(str(validation))
+    other = Log(validation_name or str(validation))
     leaks = hashes.leaks(structure(validation, other)) if validation is not None else None
     search = Search()
     measure = _Measure(renderer, len(hashes), max_length, too_long, log) if renderer else None
     # The good rows once more; what is wrong with the others has been said.
-    for example in formats.examples(path, Log(str(path))):
+    for example in formats.examples(path, Log(log.path)):
         _look(example, search)
         if measure:
             measure.add(example)
     duplicates, conflicts = hashes.duplicates(), hashes.conflicts()
     return Check(
-        path=str(path),
+        path=log.path,
         kind=log.kind,
         rows=len(hashes),
         errors=log.total + other.total,
@@ -149,13 +151,16 @@ def structure(path: Path, log: Log) -> Hashes:
     return hashes
 
 
-def load(path: Path) -> Dataset:
-    """All rows of a file, in file order. DataError with the findings if one is bad, InputError if none can be read."""
-    log = Log(str(path))
+def load(path: Path, name: str = "") -> Dataset:
+    """All rows of a file, in file order; `name` is the user's word for it, if it is not its path.
+
+    DataError with the findings if a row is bad, InputError if none can be read.
+    """
+    log = Log(name or str(path))
     examples = tuple(formats.examples(path, log))
     log.raise_errors()
     assert log.kind is not None, "a file without a kind has findings"
-    return Dataset(str(path), Kind(log.kind), sha256_file(path), examples)
+    return Dataset(log.path, Kind(log.kind), sha256_file(path), examples)
 
 
 def _look(example: Example, search: Search) -> None:

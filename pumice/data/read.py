@@ -30,59 +30,59 @@ def rows(path: Path, log: Log) -> Iterator[Row]:
 
     Raises InputError where no row can be read at all: no such file, a folder, another format than the name says.
     """
-    reader = openable(path)
+    reader = openable(path, log.path)
     if path.stat().st_size == 0:
         log.add((1, 1), "", "The file is empty.", "Write at least one row.")
         return
     yield from reader(path, log)
 
 
-def openable(path: Path) -> Callable[[Path, Log], Iterator[Row]]:
-    """The reader for a file, by its name; InputError if the file is not there or not what its name says."""
+def openable(path: Path, name: str) -> Callable[[Path, Log], Iterator[Row]]:
+    """The reader for a file, by its ending; InputError if the file is not there or not what its ending says.
+
+    `name` is the user's word for the file.
+    """
     if re.match(r"[a-z][a-z0-9]+:/", str(path)):
-        raise InputError(
-            f"{path} is not on this machine.",
-            "This version reads local files; s3:// and other addresses come later.",
-            "Copy the file here first: aws s3 cp s3://… .",
-        )
+        fix = "Copy the file here first."
+        raise InputError(f"{name} is not on this machine.", "Pumice reads files, and s3:// addresses of its own.", fix)
     if path.is_dir():
         fix = f"Name a file in it: {_in_folder(path)}."
-        raise InputError(f"{path} is a folder.", "Data is read from one file.", fix)
+        raise InputError(f"{name} is a folder.", "Data is read from one file.", fix)
     if not path.exists():
         near = difflib.get_close_matches(path.name, _names(path.parent), 3, 0.5)
         fix = f"In that folder there is: {', '.join(near)}." if near else "Check the path."
-        raise NotFoundError(f"{path} does not exist.", "", fix)
+        raise NotFoundError(f"{name} does not exist.", "", fix)
     suffix = path.suffix.lower()
     if suffix in _LATER:
         raise InputError(
-            f"{path}: {suffix} documents are not read in this version.",
+            f"{name}: {suffix} documents are not read in this version.",
             "It reads .jsonl, .json, .csv, .parquet and .txt.",
             "Save its text as .txt: one paragraph a row, with blank lines between.",
         )
     if suffix not in _READERS:
         raise InputError(
-            f"{path}: the format {suffix or '(no ending)'} is not known.",
+            f"{name}: the format {suffix or '(no ending)'} is not known.",
             "Pumice reads .jsonl, .json, .csv, .parquet and .txt.",
             "Rename the file by what it holds.",
         )
-    _check_magic(path, suffix)
+    _check_magic(path, suffix, name)
     return _READERS[suffix]
 
 
-def _check_magic(path: Path, suffix: str) -> None:
+def _check_magic(path: Path, suffix: str, name: str) -> None:
     try:
         with path.open("rb") as file:
             start = file.read(4)
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}.", "", "Check its permissions.") from error
+        raise InputError(f"{name} cannot be read: {error.strerror}.", "", "Check its permissions.") from error
     if suffix == ".parquet":
         if start and start != b"PAR1":
             rule = "Parquet files start with PAR1."
-            raise InputError(f"{path} is not a Parquet file.", rule, "Rename it by what it holds.")
+            raise InputError(f"{name} is not a Parquet file.", rule, "Rename it by what it holds.")
         return
     for magic, (what, fix) in _MAGIC.items():
         if start.startswith(magic):
-            raise InputError(f"{path} is {what}, not {suffix}.", "The first bytes of the file say so.", fix)
+            raise InputError(f"{name} is {what}, not {suffix}.", "The first bytes of the file say so.", fix)
 
 
 def _names(folder: Path) -> list[str]:

@@ -149,7 +149,7 @@ def read_parquet(path: Path, log: Log) -> Iterator[Row]:
                     yield _ParquetRow(number, value)
                 before += batch.num_rows
     except (pyarrow.ArrowException, OSError) as error:
-        raise InputError(f"{path} is damaged.", f"Parquet says: {error}", "Write or download it again.") from error
+        raise InputError(f"{log.path} is damaged.", f"Parquet says: {error}", "Write or download it again.") from error
 
 
 class _ParquetRow(Row):

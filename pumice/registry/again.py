@@ -5,8 +5,6 @@ Does not train, and does not know who asked.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pumice.config import Home
 from pumice.data.checks import load
 from pumice.data.sets import SetName, choose_sets
@@ -17,9 +15,10 @@ from pumice.records import Report, Tell
 from pumice.registry.card import IMPORT
 from pumice.registry.models import Registry
 from pumice.registry.start import base_of
+from pumice.store.s3 import Objects
 
 
-async def compare(name: str, data: Path | None, registry: Registry, home: Home, tell: Tell) -> Report:
+async def compare(name: str, data: str | None, registry: Registry, home: Home, tell: Tell) -> Report:
     """Base against tuned on `data`, or on the set that the model's recipe held out. Stores nothing."""
     model = registry.find(name)
     if model.base_source.startswith(IMPORT):
@@ -27,24 +26,25 @@ async def compare(name: str, data: Path | None, registry: Registry, home: Home, 
             f"{model.id} was imported as a whole model, and nothing is known of a base to compare it with.",
             fix="Import it with its base: pumice models import FOLDER --name NAME --base BASE",
         )
-    base = base_of(model, registry, home)
+    base, objects = base_of(model, registry, home), Objects(home.s3)
     set_name: SetName = "validation file"
     if data:
-        questions = load(data).examples
+        questions = load(objects.locate(data), data).examples
     elif "data" not in model.recipe:
         raise InputError(
             f"{model.id} was imported, and has no questions of its own.",
             fix=f"Name the questions to ask: pumice evaluate {model.id} --data FILE",
         )
     else:
-        dataset, validation = load(Path(model.recipe["data"])), model.recipe["validation"]
+        trained, validation = model.recipe["data"], model.recipe["validation"]
+        dataset = load(objects.locate(trained), trained)
         if dataset.sha256 != model.data_sha256:
             raise InputError(
                 f"{dataset.path} has changed since {model.id} was trained on it.",
                 "Rows that were trained on could be taken for unseen ones.",
                 f"Name the questions to ask: pumice evaluate {model.id} --data FILE",
             )
-        sets = choose_sets(dataset, load(Path(validation)) if validation else None)
+        sets = choose_sets(dataset, load(objects.locate(validation), validation) if validation else None)
         questions, set_name = sets.questions, sets.name
     whole, adapter = (base.folder, model.folder) if model.adapter else (model.folder, None)
     async with Pool(home.cache) as pool:

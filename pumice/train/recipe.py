@@ -95,7 +95,7 @@ class Recipe(Source):
     @classmethod
     def from_data(cls, data: str | Path, **overrides: Any) -> Recipe:
         """The recipe of a data file alone, with a few keys set. Raises `InputError`."""
-        return make_recipe({"data": _absolute(str(data), Path.cwd()), **overrides})
+        return make_recipe({"data": _here(str(data)), **overrides})
 
 
 class Resolved(NamedTuple):
@@ -139,20 +139,24 @@ def read_recipe(path: Path, uri: str | None = None) -> Recipe:
     recipe = make_recipe(values, places)
     folder = path.expanduser().resolve().parent
     named = {key: value for key, value in dict(recipe).items() if value and key in PATHS}
-    paths = {key: _beside(uri, value) if uri else _absolute(value, folder) for key, value in named.items()}
+    paths = {key: _beside(value, folder, uri) for key, value in named.items()}
     if recipe.model.startswith((".", "~")) or recipe.model.endswith(".gguf"):
         paths["model"] = str(folder / Path(recipe.model).expanduser())
     return recipe.model_copy(update=paths)
 
 
-def _absolute(word: str, folder: Path) -> str:
-    """A user's word for a file, from anywhere; an address in S3 is one already."""
-    return word if is_uri(word) else str((folder / Path(word).expanduser()).resolve())
+def _here(word: str) -> str:
+    """A word on the command line for a file, from anywhere; an address in S3 is one already."""
+    return word if is_uri(word) else str(Path(word).expanduser().resolve())
 
 
-def _beside(uri: str, word: str) -> str:
-    """The address that a word means in a recipe at `uri`."""
-    return word if is_uri(word) or Path(word).is_absolute() else f"{uri.rpartition('/')[0]}/{word}"
+def _beside(word: str, folder: Path, uri: str | None) -> str:
+    """What a word means in a recipe that lies in `folder`, and perhaps at `uri` in S3."""
+    if is_uri(word):
+        return word
+    if uri and not Path(word).is_absolute():
+        return f"{uri.rpartition('/')[0]}/{word}"
+    return str(folder / word)
 
 
 def change(recipe: Recipe, settings: Mapping[str, str]) -> Recipe:
@@ -165,7 +169,7 @@ def change(recipe: Recipe, settings: Mapping[str, str]) -> Recipe:
             place = place.setdefault(name, {})
             if not isinstance(place, dict):
                 raise InputError(f"{key}: {name} is no table.", fix="Every key is explained in docs/training.md.")
-        place[last] = _absolute(text, Path.cwd()) if key in PATHS else YAML(typ="safe").load(text)
+        place[last] = _here(text) if key in PATHS else YAML(typ="safe").load(text)
     return make_recipe(values)
 
 

@@ -38,32 +38,35 @@ class Places:
         return f"{self.path}:{place[0]}:{place[1]}: " if self.path else ""
 
 
-def read_yaml(path: Path) -> tuple[dict[str, Any], Places]:
-    """The top table of a YAML file. Raises `NotFoundError`, or `InputError` for anything that is not such a table."""
+def read_yaml(path: Path, name: str) -> tuple[dict[str, Any], Places]:
+    """The top table of a YAML file. Raises `NotFoundError`, or `InputError` for anything that is not such a table.
+
+    `name` is the user's word for the file.
+    """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise NotFoundError(f"{path} does not exist.", fix="Check the path.") from None
+        raise NotFoundError(f"{name} does not exist.", fix="Check the path.") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read: {error}.", fix="A recipe is a YAML file in UTF-8.") from error
+        raise InputError(f"{name} cannot be read: {error}.", fix="A recipe is a YAML file in UTF-8.") from error
     try:
         tree = YAML().load(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        place = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
+        place = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
         # ruamel adds advice for programmers after the first sentence.
         problem = str(error.problem).split("\n")[0]
         raise InputError(f"{place}: this is no YAML: {problem}.", fix="Write one `key: value` a line.") from None
     except YAMLError as error:
-        raise InputError(f"{path} is no YAML: {error}.", fix="Write one `key: value` a line.") from None
+        raise InputError(f"{name} is no YAML: {error}.", fix="Write one `key: value` a line.") from None
     if not isinstance(tree, CommentedMap):
         raise InputError(
-            f"{path}:1:1: a recipe is a table of keys.", fix="Write one `key: value` a line, such as `data: faq.jsonl`."
+            f"{name}:1:1: a recipe is a table of keys.", fix="Write one `key: value` a line, such as `data: faq.jsonl`."
         )
     keys: dict[tuple[str, ...], tuple[int, int]] = {}
     values: dict[tuple[str, ...], tuple[int, int]] = {}
     _places(tree, (), keys, values)
-    return {str(key): _plain(value) for key, value in tree.items()}, Places(str(path), keys, values)
+    return {str(key): _plain(value) for key, value in tree.items()}, Places(name, keys, values)
 
 
 def _places(

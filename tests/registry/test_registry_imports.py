@@ -88,12 +88,12 @@ async def test_what_was_imported_can_be_compared_and_exported(
     with pytest.raises(InputError, match="was imported, and has no questions of its own") as caught:
         await compare(over.id, None, registry, home, lambda _: None)
     assert caught.value.fix == "Name the questions to ask: pumice evaluate own@1 --data FILE"
-    assert (await compare(over.id, questions, registry, home, lambda _: None)).count == 1
+    assert (await compare(over.id, str(questions), registry, home, lambda _: None)).count == 1
     alone = bring(whole, registry)
     with pytest.raises(InputError, match="nothing is known of a base to compare it with"):
-        await compare(alone.id, questions, registry, home, lambda _: None)
+        await compare(alone.id, str(questions), registry, home, lambda _: None)
     with_base = bring(whole, registry, str(tiny.folder))
-    report = await compare(with_base.id, questions, registry, home, lambda _: None)
+    report = await compare(with_base.id, str(questions), registry, home, lambda _: None)
     assert report.differences["loss"].value == 0.0
     async with Pool(home.cache) as pool:
         base = base_of(alone, registry, home)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pumice.config import Home
 from pumice.plan import gather
 from pumice.records import Base
 from pumice.train.loop import train
@@ -23,7 +24,7 @@ def test_there_is_one_a_method() -> None:
 def test_it_runs(path: Path, tiny: Base, tmp_path: Path) -> None:
     recipe = read_recipe(path)
     assert recipe.method == path.stem
-    rows = gather(recipe, tiny).rows.tokens
+    rows = gather(recipe, tiny, Home(tmp_path)).rows.tokens
     short = recipe.model_copy(update={"epochs": 0.1, "batch_size": 8, "gradient_accumulation": 1})
     resolved, _ = resolve_recipe(short, tiny, len(rows), sum(len(row.ids) for row in rows))
     artifact = train(resolved, tiny, rows, tmp_path, lambda event: None, lambda: False)
