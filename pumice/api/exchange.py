@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Self
@@ -35,6 +36,8 @@ class Exchange:
     request: Any = None
     response: Any = None
     """The bodies as the wire has them, plain JSON."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """What the caller wants to find it by later."""
     background: bool = False
     """One of a batch: nobody waits for it."""
     started: float = field(default_factory=time.monotonic)

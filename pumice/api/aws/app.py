@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from pumice.api.aws import sts
+from pumice.api.aws import bedrock, runtime, sts
 from pumice.api.aws.errors import AwsError
 from pumice.api.aws.services import BEDROCK, BY_SIGNING_NAME
 from pumice.api.aws.wire import AwsService, Call
@@ -22,6 +22,8 @@ from pumice.api.platform import Platform
 # KEY/DATE/REGION/SERVICE/aws4_request
 _CREDENTIAL = re.compile(r"Credential=[^/,\s]+/\d{8}/[^/]+/([a-z0-9-]+)/aws4_request")
 SERVED = ("s3", "sts", *BY_SIGNING_NAME)
+HANDLERS = (bedrock, runtime)
+"""Packages that serve operations, which they do once they are imported."""
 
 
 def signing_name(scope: Scope) -> str | None:

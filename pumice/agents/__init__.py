@@ -1,0 +1,1 @@
+"""What stands between a person and a model. Knows no wire and no engine."""
