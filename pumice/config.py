@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+LOG_DAYS = 30
+
 
 @dataclass(frozen=True)
 class Home:
@@ -73,6 +75,10 @@ class Settings:
     """`PUMICE_HOST`: the address `pumice serve` binds to."""
     port: int = 8080
     """`PUMICE_PORT`: the port `pumice serve` listens on."""
+    log_days: int = LOG_DAYS
+    """`PUMICE_LOG_DAYS`: how long the request log keeps a request."""
+    log_bodies: bool = False
+    """`PUMICE_LOG_BODIES=1`: the request log keeps what was asked and answered, too."""
 
 
 def read_environment() -> Settings:
@@ -80,4 +86,10 @@ def read_environment() -> Settings:
     root = Path(os.environ.get("PUMICE_HOME") or Path.home() / ".pumice").expanduser().resolve()
     root.mkdir(parents=True, exist_ok=True)
     home = Home(root, os.environ.get("PUMICE_DATABASE") or None, os.environ.get("PUMICE_SECRET_KEY") or None)
-    return Settings(home, os.environ.get("PUMICE_HOST", "127.0.0.1"), int(os.environ.get("PUMICE_PORT", "8080")))
+    return Settings(
+        home,
+        os.environ.get("PUMICE_HOST", "127.0.0.1"),
+        int(os.environ.get("PUMICE_PORT", "8080")),
+        int(os.environ.get("PUMICE_LOG_DAYS", LOG_DAYS)),
+        os.environ.get("PUMICE_LOG_BODIES", "") not in ("", "0"),
+    )

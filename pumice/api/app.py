@@ -10,6 +10,7 @@ import logging
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import FastAPI, Response
 from fastapi.routing import APIRoute
@@ -20,16 +21,16 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pumice import __version__
-from pumice.api.aws.app import Aws, signing_name
-from pumice.api.aws.s3 import s3_app
+from pumice.api.aws.app import Aws, attend
+from pumice.api.aws.s3.app import S3
+from pumice.api.aws.signature import chunk_signer
 from pumice.api.exchange import Exchange
-from pumice.api.identity import Gate, Identity
-from pumice.api.openai import chat, completions, models, refusals
+from pumice.api.gate import Gate, body_limit
+from pumice.api.identity import Identity
+from pumice.api.openai import chat, completions, files, fine_tuning, models, refusals
 from pumice.api.platform import Platform
 
 LOGGER = logging.getLogger(__name__)
-MAX_BODY = 10_000_000
-"""Bytes of a JSON body: far beyond any window, and small enough to be read into memory."""
 ROUTES = ("/v1", "/openai/v1", "/api", "/metrics", "/healthz", "/openapi.json")
 """Where an unsigned request is meant for FastAPI, whatever AWS may have there."""
 
@@ -48,11 +49,13 @@ def create_app(platform: Platform, host: str) -> FastAPI:
     # The pages that FastAPI offers for its schema load scripts from elsewhere; the schema itself stays.
     app = FastAPI(title="Pumice", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     refusals.install(app)
-    app.add_middleware(Signed, aws=Aws(platform, s3_app(platform.home.s3)))
-    app.add_middleware(Gate, keys=Identity(platform.database), host=host)
+    attend(platform)
+    keys = Identity(platform.database, platform.home)
+    app.add_middleware(Signed, aws=Aws(platform, S3(platform.home.s3, partial(chunk_signer, keys.secret_of))))
+    app.add_middleware(Gate, keys=keys, host=host)
     app.add_middleware(Edge, platform=platform)
     for prefix, in_schema in (("/v1", True), ("/openai/v1", False)):
-        for part in (models, chat, completions):
+        for part in (models, chat, completions, files, fine_tuning):
             app.include_router(part.router(platform), prefix=prefix, include_in_schema=in_schema)
 
     @app.get("/healthz")
@@ -83,8 +86,10 @@ class Signed:
             await self._app(scope, receive, send)
 
     def _service(self, scope: Scope) -> str | None:
-        if service := signing_name(scope):
-            return service
+        caller = scope["caller"]
+        Exchange.of(scope).key = caller.key
+        if caller.service:
+            return str(caller.service)
         ours = any(scope["path"] == route or scope["path"].startswith(f"{route}/") for route in ROUTES)
         return None if ours else self._aws.takes(Request(scope))
 
@@ -100,7 +105,7 @@ class Edge:
             await self._app(scope, receive, send)
             return
         exchange = scope["exchange"] = Exchange(f"req-{uuid.uuid4().hex}")
-        limit = _limit(scope["path"])
+        limit = body_limit(scope)
         status = received = 0
 
         async def receiving() -> Message:
@@ -135,8 +140,3 @@ class Edge:
             route = scope.get("route")
             name = route.path if isinstance(route, APIRoute) else exchange.operation or "other"
             self._platform.answered(exchange, name, scope["method"], status)
-
-
-def _limit(path: str) -> int | None:
-    """Bytes that a body may have here; files are streamed to disk, and AWS's side has limits of its own."""
-    return MAX_BODY if path.startswith(("/v1/", "/openai/v1/", "/api/")) and not path.endswith("/files") else None

@@ -8,6 +8,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from pumice.api.exchange import Exchange
+from pumice.records import Job
 
 LOGGER = logging.getLogger(__name__)
 
@@ -20,6 +21,9 @@ class Part:
 
     def answered(self, exchange: Exchange, status: int) -> None:
         """Told of every request at its end; must not wait."""
+
+    def ended(self, job: Job) -> None:
+        """Told, in a thread, of every job of a server at its end; may be told twice."""
 
     async def stop(self) -> None:
         """Called once, after the last request."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TypeVar
 
 import sqlalchemy
 
+from pumice import config
 from pumice.api.background import Part
 from pumice.api.batches import Batches
 from pumice.api.exchange import Exchange
@@ -18,9 +21,14 @@ from pumice.api.served import Names, Served
 from pumice.config import Home
 from pumice.engine.contract import Engine
 from pumice.engine.pool import Pool
+from pumice.jobs.dispatch import Dispatcher
+from pumice.jobs.launch import Here
 from pumice.jobs.queue import Queue
+from pumice.records import Job
 from pumice.registry.models import Registry
 from pumice.store.documents import Documents
+from pumice.traffic.log import Log
+from pumice.traffic.meter import Meter
 
 P = TypeVar("P", bound=Part)
 
@@ -39,6 +47,10 @@ class Platform:
     metrics: Metrics
     lanes: Lanes
     batches: Batches
+    dispatcher: Dispatcher
+    log: Log
+    meter: Meter
+    log_bodies: bool = False
     parts: list[Part] = field(default_factory=list)
     """What a wire has running beside the requests."""
 
@@ -50,11 +62,15 @@ class Platform:
             for part in (self.lanes, *self.parts, self.batches):
                 await part.start()
                 started.append(part)
+            # After the lanes: what is promised to them is no room for jobs.
+            self.dispatcher.start()
             yield
         finally:
+            await asyncio.to_thread(self.dispatcher.close)
             for part in reversed(started):
                 await part.stop()
             await self.pool.stop()
+            await asyncio.to_thread(self.log.close)
 
     def part(self, kind: type[P]) -> P:
         """The part of this kind, which its wire has added."""
@@ -66,27 +82,44 @@ class Platform:
 
     def nudge(self) -> None:
         """Have the dispatcher look at the jobs now."""
+        self.dispatcher.nudge()
 
     def answered(self, exchange: Exchange, route: str, method: str, status: int) -> None:
-        """Count a request that has ended."""
+        """Count, charge and log a request that has ended, however it did."""
         self.metrics.answered(route, method, status)
+        self.meter.spend(exchange.key, exchange.input_tokens + exchange.output_tokens)
+        if exchange.operation:
+            self.log.add(exchange.record(status, self.log_bodies))
         for part in self.parts:
             part.answered(exchange, status)
 
 
-def open_platform(home: Home, database: sqlalchemy.Engine) -> Platform:
-    """Open the rooms. Engines start when first asked for; whoever opens a platform stops its pool."""
-    registry, documents = Registry(database, home), Documents(database)
+def open_platform(
+    home: Home, database: sqlalchemy.Engine, log_days: int = config.LOG_DAYS, log_bodies: bool = False
+) -> Platform:
+    """Open the rooms. Engines start when first asked for; whoever opens a platform runs it, which ends them too."""
+    registry, documents, queue = Registry(database, home), Documents(database), Queue(database, home)
     names, pool, metrics = Names(registry, home), Pool(home.cache), Metrics()
+    parts: list[Part] = []
+
+    def on_end(job: Job) -> None:
+        for part in parts:
+            part.ended(job)
+
     return Platform(
         home=home,
         database=database,
         registry=registry,
-        queue=Queue(database, home),
+        queue=queue,
         documents=documents,
         names=names,
         pool=pool,
         metrics=metrics,
         lanes=Lanes(pool, names, documents),
         batches=Batches(home, documents, metrics),
+        dispatcher=Dispatcher(queue, Here(queue), on_end=on_end),
+        log=Log(database, timedelta(days=log_days)),
+        meter=Meter(database),
+        log_bodies=log_bodies,
+        parts=parts,
     )

@@ -11,18 +11,19 @@ from pumice.api.app import create_app
 from pumice.api.certificate import Certificate
 from pumice.api.identity import Identity, is_loopback, may_bind
 from pumice.api.platform import open_platform
-from pumice.config import Home
+from pumice.config import Settings
 from pumice.errors import InputError
 from pumice.store.tables import open_database
 
 LOGGER = logging.getLogger("pumice")
 
 
-def serve(home: Home, host: str, port: int, certificate: Certificate | None = None) -> None:
+def serve(settings: Settings, host: str, port: int, certificate: Certificate | None = None) -> None:
     """Answer on `host:port` (0: any free one), over TLS when there is a certificate.
 
     Raises `InputError` when the address cannot be had, or needs a key or TLS that is not there.
     """
+    home = settings.home
     database = open_database(home.database)
     keys = Identity(database, home)
     may_bind(host, keys, tls=certificate is not None)
@@ -41,7 +42,7 @@ def serve(home: Home, host: str, port: int, certificate: Certificate | None = No
         if is_loopback(host) and not keys.exist():
             LOGGER.info("No key is asked for on this machine; `pumice keys create NAME` changes that.")
         configuration = uvicorn.Config(
-            create_app(open_platform(home, database), host),
+            create_app(open_platform(home, database, settings.log_days, settings.log_bodies), host),
             log_level="warning",
             timeout_graceful_shutdown=5,
             # A proxy on this machine must not say for others what they came over.

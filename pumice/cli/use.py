@@ -39,14 +39,14 @@ def serve(
     tls_cert: Annotated[Path | None, typer.Option(help="Speak HTTPS with this certificate (PEM).")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its private key (PEM).")] = None,
 ) -> None:
-    """Answer the OpenAI API for every registered model."""
+    """Answer S3, Bedrock, SageMaker and OpenAI clients on one address, and run their jobs."""
     from pumice.api.certificate import choose
     from pumice.api.serve import serve as serve_api
 
     settings = config.read_environment()
     address = host or settings.host
     certificate = choose(settings.home.tls, address, tls, tls_cert, tls_key)
-    serve_api(settings.home, address, settings.port if port is None else port, certificate)
+    serve_api(settings, address, settings.port if port is None else port, certificate)
 
 
 @app.command()

@@ -12,8 +12,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from pumice.api.aws import bedrock, runtime, sts
+from pumice.api.aws import bedrock, runtime, sagemaker, sts
+from pumice.api.aws.bedrock import parts
 from pumice.api.aws.errors import AwsError
+from pumice.api.aws.sagemaker import rising
 from pumice.api.aws.services import BEDROCK, BY_SIGNING_NAME
 from pumice.api.aws.wire import AwsService, Call
 from pumice.api.exchange import Exchange
@@ -22,7 +24,7 @@ from pumice.api.platform import Platform
 # KEY/DATE/REGION/SERVICE/aws4_request
 _CREDENTIAL = re.compile(r"Credential=[^/,\s]+/\d{8}/[^/]+/([a-z0-9-]+)/aws4_request")
 SERVED = ("s3", "sts", *BY_SIGNING_NAME)
-HANDLERS = (bedrock, runtime)
+HANDLERS = (bedrock, runtime, sagemaker)
 """Packages that serve operations, which they do once they are imported."""
 
 
@@ -33,6 +35,12 @@ def signing_name(scope: Scope) -> str | None:
     return found[1] if found else None
 
 
+def attend(platform: Platform) -> None:
+    """Add what these services have beside the requests to a platform that is not running yet."""
+    parts.attend(platform)
+    rising.attend(platform)
+
+
 Found = tuple[AwsService, OperationModel, dict[str, str]]
 """Who answers a request: the service, its operation, and the labels in the path."""
 
@@ -41,6 +49,7 @@ class Aws:
     """Answers every request that is signed, whatever its service."""
 
     def __init__(self, platform: Platform, s3: ASGIApp) -> None:
+        """`platform` must have what `attend` adds to it."""
         self._platform, self._s3 = platform, s3
 
     async def answer(self, service: str, scope: Scope, receive: Receive, send: Send) -> None:
