@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -203,6 +204,15 @@ def test_a_caller_who_leaves_ends_the_generation(live: Live, runtime: Any) -> No
     next(iter(stream))
     assert running(live) == 1
     stream.close()
+    wait_for(lambda: running(live) == 0)
+
+
+def test_a_caller_who_leaves_before_the_whole_answer_ends_it_too(live: Live) -> None:
+    content = json.dumps(LONG).encode()
+    with socket.create_connection(live.address) as caller:
+        head = f"POST /model/{DEFAULT}/converse HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(content)}\r\n\r\n"
+        caller.sendall(head.encode() + content)
+        wait_for(lambda: running(live) == 1)
     wait_for(lambda: running(live) == 0)
 
 
