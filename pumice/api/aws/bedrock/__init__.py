@@ -2,4 +2,30 @@
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from pumice.api.aws.bedrock import (
+    batch,
+    custom_models,
+    customization,
+    deployments,
+    foundation_models,
+    guardrails,
+    imports,
+    logging,
+    provisioned,
+    settle,
+    tags,
+)
+
+__all__ = [
+    "batch",
+    "custom_models",
+    "customization",
+    "deployments",
+    "foundation_models",
+    "guardrails",
+    "imports",
+    "logging",
+    "provisioned",
+    "settle",
+    "tags",
+]

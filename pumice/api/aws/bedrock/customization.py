@@ -1,0 +1,268 @@
+"""Customization jobs: a recipe, said in Bedrock's words. Does not train, and does not know where the words are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pumice.api import training
+from pumice.api.aws.bedrock import tags
+from pumice.api.aws.bedrock.hyperparameters import recipe_values
+from pumice.api.aws.bedrock.metrics_csv import keep
+from pumice.api.aws.bedrock.orders import Order, Orders, check_model_name
+from pumice.api.aws.names import base_arn, custom_arn, find_entry, find_version, foundation_id
+from pumice.api.aws.paging import page
+from pumice.api.aws.services import BEDROCK
+from pumice.api.aws.wire import Call
+from pumice.api.openai.refusals import near
+from pumice.api.platform import Platform
+from pumice.api.training import Story
+from pumice.bases.catalogue import CATALOGUE
+from pumice.data import formats
+from pumice.data.rows import Log
+from pumice.errors import InputError, NotFoundError, RequestError
+from pumice.records import Event, Job, JobState, Kind
+from pumice.store.s3 import Objects, split
+from pumice.train.methods import METHODS
+
+ORDERS = Orders("bedrock-customization-job", "customization job")
+_METHODS: Mapping[str, str | None] = {
+    "FINE_TUNING": None,
+    "CONTINUED_PRE_TRAINING": None,
+    "DISTILLATION": "distill",
+    "REINFORCEMENT_FINE_TUNING": "rlhf",
+}
+"""The method that each type of customization stands for; None: the recipe says it."""
+_ECHOED = ("roleArn", "hyperParameters", "trainingDataConfig", "outputDataConfig", "vpcConfig")
+
+
+@BEDROCK.operation
+def create_model_customization_job(call: Call, request: dict[str, Any]) -> dict[str, Any]:
+    """Check the request, keep its words, and queue the recipe that it says."""
+    platform = call.platform
+    model = base_model(platform, request["baseModelIdentifier"])
+    entry = find_entry(model)
+    of = foundation_id(entry) if entry else base_arn(platform.registry.find(model).base, platform.registry)
+    resource = f"model-customization-job/{of.rpartition('/')[2]}"
+    return {"jobArn": ORDERS.place(platform, request, resource, lambda: _submit(platform, request, model))}
+
+
+@BEDROCK.operation
+def get_model_customization_job(call: Call, request: dict[str, Any]) -> dict[str, Any]:
+    """How a job stands, with its losses once there are any."""
+    platform = call.platform
+    order = ORDERS.find(platform, request["jobIdentifier"])
+    settle(platform, order)
+    story = _story(platform, order)
+    asked = order.request
+    told = {key: asked[key] for key in _ECHOED if key in asked}
+    keys = {"outputModelKmsKeyArn": asked["customModelKmsKeyId"]} if "customModelKmsKeyId" in asked else {}
+    token = order.document.body["token"]
+    return {
+        **told,
+        **keys,
+        **order.times,
+        **metrics(story, asked),
+        **_made(platform, order, "outputModelArn"),
+        **({"clientRequestToken": token} if token else {}),
+        **({"failureMessage": order.failure(story.events)} if order.status == "Failed" else {}),
+        "jobArn": order.arn,
+        "jobName": order.name,
+        "outputModelName": asked["customModelName"],
+        "status": order.status,
+        "statusDetails": details(order, story.events),
+        "baseModelArn": order_base(platform, order),
+        "validationDataConfig": asked.get("validationDataConfig", {"validators": []}),
+        "customizationType": asked.get("customizationType", "FINE_TUNING"),
+    }
+
+
+@BEDROCK.operation
+def list_model_customization_jobs(call: Call, request: dict[str, Any]) -> dict[str, Any]:
+    """The jobs that came over this wire, in pages."""
+    platform = call.platform
+    orders = {order.name: order for order in ORDERS.list(platform)}
+    for order in orders.values():
+        settle(platform, order)
+    items = [{"jobName": order.name, "status": order.status, **order.times} for order in orders.values()]
+    found, following = page(items, request, "jobName")
+    return {
+        "modelCustomizationJobSummaries": [_summary(platform, orders[each["jobName"]]) for each in found],
+        **following,
+    }
+
+
+@BEDROCK.operation
+def stop_model_customization_job(call: Call, request: dict[str, Any]) -> dict[str, Any]:
+    """Have the job write a checkpoint and end; `pumice jobs resume` goes on from there."""
+    ORDERS.stop(call.platform, request["jobIdentifier"])
+    return {}
+
+
+def base_model(platform: Platform, identifier: str) -> str:
+    """What a recipe calls the model that an identifier means. Raises `NotFoundError` with the nearest ids."""
+    if (entry := find_entry(identifier)) and entry in CATALOGUE:
+        return entry.id
+    if version := find_version(identifier, platform.registry):
+        return version.id
+    known = [*(foundation_id(each) for each in CATALOGUE), *(each.name for each in platform.registry.list())]
+    raise NotFoundError(
+        f"baseModelIdentifier: {identifier!r} is no model that can be trained here.{near(identifier, known)}",
+        fix="ListFoundationModels and ListCustomModels give those that can.",
+    )
+
+
+def order_base(platform: Platform, order: Order) -> str:
+    """The ARN of what a job started from."""
+    model = order.job.spec["model"] if order.job else order.request["baseModelIdentifier"]
+    version = find_version(model, platform.registry)
+    return custom_arn(version) if version else base_arn(model, platform.registry)
+
+
+def metrics(story: Story, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The last step's loss and, where rows were set apart for it, the loss after training."""
+    told: dict[str, Any] = {"trainingMetrics": {"trainingLoss": story.steps[-1].loss}} if story.steps else {}
+    if story.report and asked.get("validationDataConfig", {}).get("validators"):
+        told["validationMetrics"] = [{"validationLoss": story.report["tuned"]["loss"]}]
+    return told
+
+
+def details(order: Order, events: tuple[Event, ...]) -> dict[str, Any]:
+    """The three phases of a job with their times: rows are checked, everything is made ready, steps are made."""
+    starts = [
+        next((event.at for event in events if event.kind == "stage"), None),
+        next((event.at for event in events if event.kind == "data"), None),
+        next((event.at for event in events if event.kind == "step"), None),
+    ]
+    end = order.job.ended if order.job and order.job.state is JobState.SUCCEEDED else None
+    names = ("validationDetails", "dataProcessingDetails", "trainingDetails")
+    return {
+        name: _phase(order, start, following)
+        for name, start, following in zip(names, starts, [*starts[1:], end], strict=True)
+    }
+
+
+def settle(platform: Platform, order: Order) -> None:
+    """Write what a job that succeeded leaves in S3, once, and tag its model."""
+    if order.document.body["settled"] or order.job is None or order.job.state is not JobState.SUCCEEDED:
+        return
+    keep(platform, order, training.read_story(platform, order.job))
+    if order.job.model and (model := find_version(order.job.model, platform.registry)):
+        tags.put(platform, custom_arn(model), order.request.get("customModelTags"))
+    ORDERS.settled(platform, order)
+
+
+def _submit(platform: Platform, request: Mapping[str, Any], model: str) -> tuple[Job, dict[str, str]]:
+    """Queue the recipe; returns the job, and which of its files was which object."""
+    method = _method(request)
+    _check(request)
+    values = recipe_values(request.get("hyperParameters", {})) | method
+    objects = Objects(platform.home.s3)
+    named = {"data": _training_uri(request)}
+    if validators := request.get("validationDataConfig", {}).get("validators"):
+        named["validation"] = validators[0]["s3Uri"]
+    files = {key: objects.path(uri) for key, uri in named.items()}
+    check_kind(files["data"], named["data"], request.get("customizationType", "FINE_TUNING"))
+    values |= {"model": model, "name": request["customModelName"]}
+    job = training.submit(platform, values, files["data"], files.get("validation"))
+    return job, {str(job.spec[key]): uri for key, uri in named.items()}
+
+
+def _method(request: Mapping[str, Any]) -> dict[str, str]:
+    """The method that the type of customization stands for. Raises `RequestError` for one that is not there yet."""
+    type = request.get("customizationType", "FINE_TUNING")
+    method = _METHODS.get(type, type)
+    if method is None:
+        if "customizationConfig" in request:
+            raise RequestError(
+                f"customizationConfig: {type} has none.", fix="Leave it out.", field="customizationConfig"
+            )
+        return {}
+    if method not in METHODS:
+        raise RequestError(
+            f"customizationType: {type} is not there yet.",
+            fix="FINE_TUNING and CONTINUED_PRE_TRAINING are.",
+            field="customizationType",
+        )
+    return {"method": method}
+
+
+def _check(request: Mapping[str, Any]) -> None:
+    """Raise `RequestError` for what a recipe could not name in the caller's words."""
+    check_model_name("customModelName", request["customModelName"])
+    split(f"{request['outputDataConfig']['s3Uri'].rstrip('/')}/metrics")
+    tags.check(request.get("customModelTags"))
+    if len(request.get("validationDataConfig", {}).get("validators", ())) > 1:
+        raise RequestError(
+            "validationDataConfig.validators: there is one validation file a job.",
+            fix="Put the rows of all of them into one.",
+            field="validationDataConfig.validators",
+        )
+
+
+def check_kind(data: Path, uri: str, type: str) -> None:
+    """Raise `RequestError` when the rows are of a kind for another type; what is wrong in them the job says."""
+    log = Log(uri)
+    try:
+        next(formats.examples(data, log), None)
+    except InputError as error:
+        what = str(error).replace(str(data), uri)
+        raise RequestError(f"trainingDataConfig.s3Uri: {what}", field="trainingDataConfig.s3Uri") from error
+    wanted = {"CONTINUED_PRE_TRAINING": (Kind.TEXT,), "FINE_TUNING": (Kind.INSTRUCTION, Kind.CHAT)}
+    if type not in wanted or log.kind is None or log.kind in wanted[type]:
+        return
+    other = next(each for each, kinds in wanted.items() if log.kind in kinds)
+    raise RequestError(
+        f"trainingDataConfig.s3Uri: its rows are {log.kind} data, which is for {other}; customizationType is {type}.",
+        field="trainingDataConfig.s3Uri",
+    )
+
+
+def _training_uri(request: Mapping[str, Any]) -> str:
+    config = request["trainingDataConfig"]
+    if "s3Uri" not in config:
+        raise RequestError(
+            "trainingDataConfig.s3Uri is missing; invocationLogsConfig is not served here.",
+            fix="Name an object of rows: s3://bucket/key.",
+            field="trainingDataConfig.s3Uri",
+        )
+    return str(config["s3Uri"])
+
+
+def _story(platform: Platform, order: Order) -> Story:
+    return training.read_story(platform, order.job) if order.job else Story(())
+
+
+def _phase(order: Order, start: datetime | None, following: datetime | None) -> dict[str, Any]:
+    """One phase: it is over when the next has begun, and until then it stands as the job does."""
+    if start is None:
+        return {"status": "NotStarted"}
+    over = following is not None or order.status == "Completed"
+    changed = following or order.changed
+    return {
+        "status": "Completed" if over else order.status,
+        "creationTime": start,
+        "lastModifiedTime": max(start, changed),
+    }
+
+
+def _made(platform: Platform, order: Order, key: str) -> dict[str, str]:
+    """The ARN of the model, once there is one, and as long as it is not deleted."""
+    model = find_version(order.job.model, platform.registry) if order.job and order.job.model else None
+    return {key: custom_arn(model)} if model else {}
+
+
+def _summary(platform: Platform, order: Order) -> dict[str, Any]:
+    return {
+        **order.times,
+        **_made(platform, order, "customModelArn"),
+        "jobArn": order.arn,
+        "jobName": order.name,
+        "status": order.status,
+        "statusDetails": details(order, _story(platform, order).events),
+        "baseModelArn": order_base(platform, order),
+        "customModelName": order.request["customModelName"],
+        "customizationType": order.request.get("customizationType", "FINE_TUNING"),
+    }
