@@ -25,6 +25,8 @@ from pumice.errors import InputError, UnavailableError
 
 _GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL."""
+BEHIND = 10
+"""Niceness of engines that answer on demand: behind reserved ones at 0, in front of trainers at 19."""
 _CALM = {"GOMP_SPINCOUNT": "2000"}
 """How long threads that wait for each other spin before they sleep. By default they take the core from the very thread
 that they wait for: on two loaded cores 2 tokens a second instead of 10 to 20; alone, this costs about 5 %."""
@@ -50,10 +52,11 @@ class Child:
         self._ending: asyncio.Task[None] | None = None
 
     @classmethod
-    async def start(cls, module: str, orders: Mapping[str, Any], title: str, logs: Path) -> Child:
+    async def start(cls, module: str, orders: Mapping[str, Any], title: str, logs: Path, nice: int = BEHIND) -> Child:
         """Run `python -m module ORDERS` until it says that it is ready.
 
-        `title` names it in messages. Raises UnavailableError with the last line of its log when it ends before.
+        `title` names it in messages; `nice` is how far it stands back.
+        Raises UnavailableError with the last line of its log when it ends before.
         """
         logs.mkdir(parents=True, exist_ok=True)
         # In a folder of our own: no other user reaches it, and it works where even loopback is down.
@@ -65,7 +68,7 @@ class Child:
                 "-P",  # A file of the user's folder must not stand in for a library.
                 "-m",
                 module,
-                json.dumps({**orders, "socket": str(socket)}),
+                json.dumps({**orders, "socket": str(socket), "nice": nice}),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=handle,

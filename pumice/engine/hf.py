@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 from pumice.engine import lora
-from pumice.engine.child import Child
+from pumice.engine.child import BEHIND, Child
 from pumice.engine.contract import Capabilities, Delta, Generate, Stats, TokenLogprob
 from pumice.engine.wire import room_for
 from pumice.errors import InputError, NotFoundError
@@ -24,7 +24,9 @@ _READER = Capabilities("transformers", adapters=False, score=False, constraints=
 """Of a base that was made to read only."""
 
 
-async def start(folder: Path, *, threads: int | None = None, cache: Path, context: int | None = None) -> Transformers:
+async def start(
+    folder: Path, *, threads: int | None = None, cache: Path, context: int | None = None, nice: int = BEHIND
+) -> Transformers:
     """Serve the model in `folder`; logs go to `cache`. Float32 on a CPU, bfloat16 on a GPU.
 
     Prompt and answer together have at most `context` tokens, by default the model's window. Raises UnavailableError
@@ -37,7 +39,7 @@ async def start(folder: Path, *, threads: int | None = None, cache: Path, contex
         "reads_only": reads_only,
     }
     child = await Child.start(
-        "pumice.engine.hf_child", orders, f"The transformers engine for {folder.name}", cache / "logs"
+        "pumice.engine.hf_child", orders, f"The transformers engine for {folder.name}", cache / "logs", nice
     )
     return Transformers(child, min(context or math.inf, _window(folder)), reads_only)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 
 from pumice.engine import gguf, lora
-from pumice.engine.child import Child
+from pumice.engine.child import BEHIND, Child
 from pumice.engine.contract import CONTEXT, Capabilities, Delta, Generate, Stats, TokenLogprob
 from pumice.engine.wire import room_for
 from pumice.errors import InputError, NotFoundError, UnavailableError
@@ -35,13 +35,14 @@ async def start(
     quant: gguf.Quant = "q8_0",
     context: int | None = None,
     slots: int = 4,
+    nice: int = BEHIND,
 ) -> LlamaCpp:
     """Serve the model in `folder`, `slots` answers at once, each of at most `context` tokens with its prompt.
 
     Converted weights are kept in `cache`. With `f32` the arithmetic is exact too, for comparisons. Raises InputError
     when `gguf.can_convert` names a reason, UnavailableError when llama.cpp cannot start (too little memory, mostly).
     """
-    engine = LlamaCpp(folder, cache, quant, slots, min(context or CONTEXT, gguf.window(folder)), threads)
+    engine = LlamaCpp(folder, cache, quant, slots, min(context or CONTEXT, gguf.window(folder)), threads, nice)
     await engine.open()
     return engine
 
@@ -52,12 +53,13 @@ class LlamaCpp:
     capabilities = CAPABILITIES
 
     def __init__(
-        self, folder: Path, cache: Path, quant: gguf.Quant, slots: int, context: int, threads: int | None
+        self, folder: Path, cache: Path, quant: gguf.Quant, slots: int, context: int, threads: int | None, nice: int
     ) -> None:
         self.context = context
         """Tokens that a prompt and its answer may have together."""
         self._folder, self._cache, self._quant, self._slots = folder, cache, quant, slots
         self._threads = threads or psutil.cpu_count(logical=False) or 1
+        self._nice = nice
         self._wanted: dict[str, Path] = {}
         self._served: dict[str, Path] = {}
         self._child: Child | None = None
@@ -158,7 +160,7 @@ class LlamaCpp:
             "threads": self._threads,
             "exact": self._quant == "f32",
         }
-        return await Child.start("pumice.engine.llamacpp_child", orders, self._title, self._cache / "logs")
+        return await Child.start("pumice.engine.llamacpp_child", orders, self._title, self._cache / "logs", self._nice)
 
     async def _change(self, adapters: dict[str, Path]) -> None:
         if self._child is None:

@@ -15,6 +15,7 @@ from pumice.engine import gguf, hf, llamacpp
 from pumice.engine.contract import Engine, Stats
 from pumice.engine.hf import Transformers
 from pumice.engine.llamacpp import LlamaCpp
+from pumice.engine.reserve import Reservation, Reservations, room
 from pumice.errors import InputError, NotFoundError, UnavailableError
 
 _Running = LlamaCpp | Transformers
@@ -35,6 +36,7 @@ class Pool:
     def __init__(self, cache: Path, threads: int | None = None) -> None:
         """`cache` holds converted weights and logs; `threads` are for each engine, by default one a physical core."""
         self._cache, self._threads = cache, threads
+        self._reservations = Reservations(cache, threads)
         self._places: dict[tuple[str, Path], _Place] = {}
         self._kinds: dict[Path, str] = {}
         self._adapted: dict[tuple[Path, str], tuple[Path, _Running]] = {}
@@ -79,6 +81,21 @@ class Pool:
         self._adapted[folder.resolve(), name] = (adapter, engine)
         return engine
 
+    async def reserve(self, folder: Path, adapter: Path | None, slots: int, name: str) -> Reservation:
+        """An engine of its own for `name`, `slots` answers at once, in front of all that `get` and `ensure` give.
+
+        Raises ExhaustedError, with the figures, when memory or cores do not suffice.
+        """
+        return await self._reservations.reserve(folder, adapter, slots, name, await self._kind(folder))
+
+    def check(self, folder: Path, slots: int) -> None:
+        """Raise ExhaustedError, as `reserve` would, unless there is room for `slots` now."""
+        self._reservations.check(folder.resolve(), slots, None)
+
+    def room(self) -> int:
+        """Bytes that a reservation may take now."""
+        return room()
+
     async def stats(self) -> list[tuple[Path, str, Stats]]:
         """Of every engine that runs: the model's folder, the engine's name, and what it says of itself."""
         found = []
@@ -90,7 +107,7 @@ class Pool:
 
     async def stop(self) -> None:
         """End every engine; a later request would start them again."""
-        await asyncio.gather(*(self._stop(place) for place in self._places.values()))
+        await asyncio.gather(self._reservations.stop(), *(self._stop(place) for place in self._places.values()))
 
     async def _kind(self, folder: Path) -> str:
         resolved = folder.resolve()

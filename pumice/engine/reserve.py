@@ -1,0 +1,192 @@
+"""Capacity that is promised: an engine process of its own for one model, in front of all others. Knows no pool.
+
+What it needs is counted before it starts, so that a promise is never made that memory or cores cannot keep.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from pumice.engine import hf, llamacpp
+from pumice.engine.contract import CONTEXT, Engine
+from pumice.engine.hf import Transformers
+from pumice.engine.llamacpp import LlamaCpp
+from pumice.errors import ExhaustedError, UnavailableError
+
+SLOTS_A_CORE = 4
+"""Answers at once that a physical core is promised to, over all reservations."""
+_MARGIN = 512 * 2**20
+"""Bytes that stay free for everything else on the machine."""
+_PROCESS = 150 * 2**20
+"""Bytes of an engine process besides weights and context."""
+_FRONT = 0
+"""Niceness; engines that answer on demand run behind it."""
+
+
+def room() -> int:
+    """Bytes that a reservation may take now."""
+    return max(0, psutil.virtual_memory().available - _MARGIN)
+
+
+def memory_needed(folder: Path, slots: int) -> int:
+    """Bytes that an engine for the model in `folder` takes with `slots` answers at once, by its files."""
+    config = json.loads((folder / "config.json").read_bytes())
+    config = {**config, **config.get("text_config", {})}
+    weights = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    heads = config["num_attention_heads"]
+    width = config.get("head_dim") or config["hidden_size"] // heads
+    # Keys and values of each layer, two bytes a number.
+    token = 4 * config["num_hidden_layers"] * (config.get("num_key_value_heads") or heads) * width
+    context = min(CONTEXT, config["max_position_embeddings"])
+    # The files may be of higher precision than what is served: it is never more than they are.
+    return int(weights + slots * context * token + _PROCESS)
+
+
+@dataclass
+class Reservation:
+    """One promise. Made by `Reservations.reserve`."""
+
+    name: str
+    folder: Path
+    adapter: Path | None
+    """The adapter that answers to `name`; None for the bare model."""
+    slots: int
+    kind: str
+    book: Reservations
+    _engine: LlamaCpp | Transformers | None = None
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _released: bool = False
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process runs."""
+        return self._engine is not None and self._engine.alive
+
+    async def engine(self) -> Engine:
+        """The engine, started again if it has crashed. Raises UnavailableError once it was released."""
+        async with self._lock:
+            self._check()
+            if self._engine is None or not self._engine.alive:
+                if self._engine:
+                    await self._engine.stop()
+                self._engine = await self._start()
+            return self._engine
+
+    async def resize(self, slots: int) -> None:
+        """Answer so many at once; answers under way end where they began. Raises ExhaustedError as `reserve` does."""
+        async with self._lock:
+            self._check()
+            self.book.check(self.folder, slots, self)
+            before, self.slots = self.slots, slots
+            old = self._engine
+            try:
+                self._engine = await self._start()
+            except BaseException:
+                self.slots = before
+                raise
+        if old:
+            self.book.retire(old)
+
+    async def release(self) -> None:
+        """End the process and give its room back; idempotent."""
+        async with self._lock:
+            self._released = True
+            engine, self._engine = self._engine, None
+            self.book.forget(self)
+        if engine:
+            await engine.stop()
+
+    def _check(self) -> None:
+        if self._released:
+            raise UnavailableError(f"The capacity reserved for {self.name} was released.", "", "Reserve it again.")
+
+    async def _start(self) -> LlamaCpp | Transformers:
+        cache, threads = self.book.cache, self.book.threads
+        engine: LlamaCpp | Transformers
+        if self.kind == llamacpp.CAPABILITIES.name:
+            engine = await llamacpp.start(self.folder, cache=cache, threads=threads, slots=self.slots, nice=_FRONT)
+        else:
+            engine = await hf.start(self.folder, cache=cache, threads=threads, nice=_FRONT)
+        if self.adapter is not None:
+            try:
+                await engine.load_adapter(self.name, self.adapter)
+            except BaseException:
+                await engine.stop()
+                raise
+        return engine
+
+
+class Reservations:
+    """All promises of one server."""
+
+    def __init__(self, cache: Path, threads: int | None) -> None:
+        self.cache, self.threads = cache, threads
+        self._held: list[Reservation] = []
+        self._retiring: set[asyncio.Task[None]] = set()
+
+    async def reserve(self, folder: Path, adapter: Path | None, slots: int, name: str, kind: str) -> Reservation:
+        """Start an engine of `kind` for `name` with `slots` answers at once.
+
+        Raises ExhaustedError, with the figures, when memory or cores do not suffice.
+        """
+        folder = folder.resolve()
+        self.check(folder, slots, None)
+        made = Reservation(name, folder, adapter, slots, kind, self)
+        # Held from here on: another caller must not be promised the same cores.
+        self._held.append(made)
+        try:
+            await made.engine()
+        except BaseException:
+            self.forget(made)
+            raise
+        return made
+
+    def check(self, folder: Path, slots: int, resized: Reservation | None) -> None:
+        """Raise ExhaustedError unless there is room for `slots`, those of `resized` being given back."""
+        most = SLOTS_A_CORE * (psutil.cpu_count(logical=False) or 1)
+        taken = sum(each.slots for each in self._held if each is not resized)
+        if not 1 <= slots <= most - taken:
+            raise ExhaustedError(
+                f"{slots} answers at once cannot be reserved: {taken} of {most} are reserved already.",
+                f"A physical core is promised to {SLOTS_A_CORE} answers at most.",
+                "Reserve fewer, or release what is reserved elsewhere.",
+            )
+        # While it is resized the old process and the new one are both there, but weights are mapped from one file.
+        needed, free = memory_needed(folder, slots), room()
+        if needed > free:
+            raise ExhaustedError(
+                f"{slots} answers at once need {needed / 2**20:,.0f} MiB; {free / 2**20:,.0f} MiB are free.",
+                "Memory is counted before it is promised.",
+                "Reserve fewer, release what is reserved elsewhere, or stop other work on this machine.",
+            )
+
+    def forget(self, reservation: Reservation) -> None:
+        """Give its room back."""
+        if reservation in self._held:
+            self._held.remove(reservation)
+
+    def retire(self, engine: LlamaCpp | Transformers) -> None:
+        """End the engine when its last answer is out."""
+        task = asyncio.create_task(_after_its_answers(engine))
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+
+    async def stop(self) -> None:
+        """Release everything."""
+        await asyncio.gather(*(each.release() for each in list(self._held)))
+        for task in self._retiring:
+            task.cancel()
+        await asyncio.gather(*self._retiring, return_exceptions=True)
+
+
+async def _after_its_answers(engine: LlamaCpp | Transformers) -> None:
+    try:
+        while engine.alive and (await engine.stats()).running:
+            await asyncio.sleep(0.1)
+    finally:
+        await engine.stop()

@@ -1,0 +1,108 @@
+"""A reservation is a process of its own, in front of the others, and is never promised beyond what is there."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+
+import psutil
+import pytest
+from engine_room import collect, ids_of
+
+from pumice.engine import reserve
+from pumice.engine.contract import Generate, Sampling
+from pumice.engine.pool import Pool
+from pumice.engine.reserve import memory_needed
+from pumice.errors import ExhaustedError, UnavailableError
+from pumice.records import Base
+
+PROMPT = [1, 4093, 198, 2683, 359, 260, 3575, 2, 198]
+
+
+@pytest.fixture
+async def pool(cache: Path) -> AsyncIterator[Pool]:
+    pool = Pool(cache, threads=1)
+    yield pool
+    await pool.stop()
+
+
+async def test_it_runs_apart_and_in_front(pool: Pool, tiny: Base, tiny_adapters: dict[str, Path]) -> None:
+    held = await pool.reserve(tiny.folder, tiny_adapters["left"], 1, "mine")
+    shared = await pool.ensure(tiny.folder, "mine", tiny_adapters["left"])
+    engine = await held.engine()
+    mine, theirs = (await engine.stats()).pid, (await shared.stats()).pid
+    assert mine != theirs
+    assert [psutil.Process(pid).nice() for pid in (mine, theirs)] == [0, 10]
+    assert ids_of(await collect(engine, PROMPT, "mine")) == ids_of(await collect(shared, PROMPT, "mine"))
+    other = await pool.reserve(tiny.folder, None, 1, "bare")
+    assert (await (await other.engine()).stats()).pid not in (mine, theirs)
+    assert len(await pool.stats()) == 1
+    await held.release()
+    await held.release()
+    assert not psutil.pid_exists(mine)
+    with pytest.raises(UnavailableError, match="reserved for mine was released"):
+        await held.engine()
+    await pool.stop()
+    with pytest.raises(UnavailableError):
+        await other.engine()
+
+
+async def test_a_crash_is_made_good_on_the_next_use(pool: Pool, tiny: Base, tiny_adapters: dict[str, Path]) -> None:
+    held = await pool.reserve(tiny.folder, tiny_adapters["left"], 1, "mine")
+    engine = await held.engine()
+    expected = ids_of(await collect(engine, PROMPT, "mine"))
+    os.kill((await engine.stats()).pid, signal.SIGKILL)
+    while held.alive:
+        await asyncio.sleep(0.01)
+    again = await held.engine()
+    assert again is not engine
+    assert ids_of(await collect(again, PROMPT, "mine")) == expected
+
+
+async def test_resizing_does_not_disturb_an_answer(pool: Pool, tiny: Base) -> None:
+    held = await pool.reserve(tiny.folder, None, 1, "bare")
+    before = await held.engine()
+    old = (await before.stats()).pid
+    async with aclosing(before.generate(Generate(PROMPT, Sampling(max_tokens=400)))) as deltas:
+        got = ids_of([await anext(deltas)])
+        await held.resize(2)
+        after = await held.engine()
+        assert held.slots == 2 and after is not before
+        got += ids_of([delta async for delta in deltas])
+    assert got == ids_of(await collect(after, PROMPT, max_tokens=400))
+    await pool.stop()
+    assert not psutil.pid_exists(old)
+
+
+async def test_nothing_is_promised_beyond_cores_and_memory(
+    pool: Pool, tiny: Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most = reserve.SLOTS_A_CORE * (psutil.cpu_count(logical=False) or 1)
+    held = await pool.reserve(tiny.folder, None, 1, "bare")
+    with pytest.raises(ExhaustedError, match=f"1 of {most} are reserved already"):
+        await pool.reserve(tiny.folder, None, most, "more")
+    # What it holds itself counts as given back.
+    await held.resize(2)
+    with pytest.raises(ExhaustedError, match=f"0 of {most}"):
+        await held.resize(most + 1)
+    assert held.slots == 2
+    needed = memory_needed(tiny.folder, 1)
+    monkeypatch.setattr(reserve, "room", lambda: needed - 1)
+    with pytest.raises(ExhaustedError, match="MiB are free") as caught:
+        await pool.reserve(tiny.folder, None, 1, "late")
+    assert "release what is reserved elsewhere" in caught.value.fix
+    monkeypatch.setattr(reserve, "room", lambda: needed)
+    assert (await pool.reserve(tiny.folder, None, 1, "late")).slots == 1
+
+
+async def test_what_is_counted_is_what_the_real_base_takes(pool: Pool, base: Base) -> None:
+    assert 0 < pool.room() < psutil.virtual_memory().total
+    held = await pool.reserve(base.folder, None, 1, "real")
+    engine = await held.engine()
+    await collect(engine, PROMPT)
+    assert (await engine.stats()).rss_bytes < memory_needed(base.folder, 1)
+    assert memory_needed(base.folder, 3) > memory_needed(base.folder, 1)
