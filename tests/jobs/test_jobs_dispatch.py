@@ -250,7 +250,7 @@ dispatcher.close()
 def test_a_killed_server_and_a_killed_worker_and_a_closed_server_lose_no_job(
     queue: Queue, tiny: Base, data: Path
 ) -> None:
-    spec = {"model": str(tiny.folder), "data": str(data), "name": "faq", "epochs": 30.0, "batch_size": 1}
+    spec = {"model": str(tiny.folder), "data": str(data), "name": "faq", "epochs": 6.0, "batch_size": 1}
     id = queue.submit("train", spec, True, GB).id
 
     def at_work() -> None:
