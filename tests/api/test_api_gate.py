@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import socket
 import ssl
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -28,6 +30,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from pumice.api.aws import actions
 from pumice.api.aws.errors import AwsError
 from pumice.api.aws.refusals import refuse
 from pumice.api.aws.s3.app import S3
@@ -102,6 +105,8 @@ def listening(app: ASGIApp, certificate: Certificate | None = None) -> Iterator[
         server.should_exit = True
         thread.join(30)
         assert not thread.is_alive()
+        with warnings.catch_warnings(action="ignore"):  # TLS connections whose peer never said goodbye
+            gc.collect()
 
 
 @pytest.fixture
@@ -355,13 +360,13 @@ def test_an_s3_body_that_was_not_signed_is_not_kept(url: str, made: NewKey) -> N
 
 
 def test_what_each_role_may() -> None:
-    actions: tuple[Action, ...] = ("invoke", "read", "train", "admin")
-    assert [allowed(Role.INVOKE, action) for action in actions] == [True, False, False, False]
-    assert [allowed(Role.TRAIN, action) for action in actions] == [True, True, True, False]
-    assert all(allowed(Role.ADMIN, action) for action in actions)
-    invoke = Caller(None, "none", None)
-    for action in actions:
-        invoke.need(action)
+    every: tuple[Action, ...] = ("invoke", "read", "train", "admin")
+    assert [allowed(Role.INVOKE, action) for action in every] == [True, False, False, False]
+    assert [allowed(Role.TRAIN, action) for action in every] == [True, True, True, False]
+    assert all(allowed(Role.ADMIN, action) for action in every)
+    nobody = Caller(None, "none", None)
+    for action in every:
+        nobody.need(action)
 
 
 @pytest.mark.parametrize(
@@ -383,6 +388,26 @@ def test_what_each_role_may() -> None:
 )
 def test_the_action_of_a_route(method: str, path: str, action: Action | None) -> None:
     assert action_of(method, path) == action
+
+
+@pytest.mark.parametrize(
+    ("operation", "action"),
+    [
+        ("Converse", "invoke"),
+        ("InvokeModelWithResponseStream", "invoke"),
+        ("InvokeEndpoint", "invoke"),
+        ("ListFoundationModels", "invoke"),
+        ("ListCustomModels", "read"),
+        ("GetModelCustomizationJob", "read"),
+        ("DescribeTrainingJob", "read"),
+        ("CreateTrainingJob", "train"),
+        ("DeleteCustomModel", "train"),
+        ("CreateModelInvocationJob", "train"),
+        ("PutModelInvocationLoggingConfiguration", "admin"),
+    ],
+)
+def test_the_action_of_an_aws_operation(operation: str, action: Action) -> None:
+    assert actions.action_of(operation) == action
 
 
 def test_a_role_that_is_too_small_is_told_which_one_it_takes(url: str, identity: Identity) -> None:

@@ -65,7 +65,7 @@ def from_error(error: PumiceError) -> Refusal:
         case InputError():
             return Refusal(400, message)
         case ExhaustedError():
-            return Refusal(429, message, code="rate_limit_exceeded", headers={"Retry-After": str(RETRY_SECONDS)})
+            return Refusal(429, message, code="rate_limit_exceeded", headers={"Retry-After": str(error.seconds)})
         case StoppedError():
             return Refusal(499, message)
     return Refusal(503, message, code="unavailable", headers={"Retry-After": str(RETRY_SECONDS)})
@@ -77,7 +77,7 @@ def unforeseen(request_id: str) -> Refusal:
 
 
 def too_large() -> Refusal:
-    """What to tell the caller of a body beyond the limit of `app.MAX_BODY`."""
+    """What to tell the caller of a body beyond the limit of `gate.MAX_JSON_BODY`."""
     return Refusal(413, "The body is larger than 10 MB.")
 
 
