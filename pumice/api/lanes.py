@@ -6,20 +6,19 @@ Knows no wire. Lanes are documents, so that they are there again after a restart
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pumice.api.background import Part, Tasks
 from pumice.api.served import Names, Served
 from pumice.engine.contract import Engine
 from pumice.engine.pool import Pool
+from pumice.engine.reserve import Reservation
 from pumice.errors import NotFoundError, PumiceError, UnavailableError
 from pumice.store.documents import Documents
-
-if TYPE_CHECKING:
-    from pumice.engine.reserve import Reservation
 
 LOGGER = logging.getLogger(__name__)
 KIND = "lane"
@@ -48,7 +47,7 @@ class Lanes(Part):
         self._pool, self._names, self._documents = pool, names, documents
         self._lanes: dict[str, Lane] = {}
         self._reservations: dict[str, Reservation] = {}
-        self._tasks = Tasks()
+        self._tasks, self._releases = Tasks(), itertools.count()
 
     async def start(self) -> None:
         """Open again what was open when the server ended."""
@@ -63,7 +62,7 @@ class Lanes(Part):
     async def open(self, id: str, model: str, slots: int) -> None:
         """Keep a lane for a model from now on; its engine starts meanwhile. Raises `ExhaustedError` without room."""
         served = await asyncio.to_thread(self._names.find, model)
-        await self._check(served, slots)
+        self._pool.check(served.base.folder, slots)
         await asyncio.to_thread(self._documents.add, KIND, id, {"model": served.id, "slots": slots})
         lane = self._lanes[id] = Lane(served.id, slots)
         self._tasks.start(id, self._open(id, lane))
@@ -86,9 +85,14 @@ class Lanes(Part):
         return await served.ready(self._pool)
 
     async def resize(self, id: str, slots: int) -> None:
-        """Keep more or fewer slots. Raises `ExhaustedError` without room, and the lane stays as it is."""
+        """Keep more or fewer slots. Raises `ExhaustedError` without room, and the lane stays as it is, `UnavailableError`
+        when it is not open.
+        """
+        lane = self.get(id)
+        if id not in self._reservations:
+            raise UnavailableError(f"The lane {id} is {lane.state} and cannot be resized.", "", "Ask again later.")
         await self._reservations[id].resize(slots)
-        self.get(id).slots = slots
+        lane.slots = slots
         await asyncio.to_thread(self._documents.change, KIND, id, slots=slots)
 
     async def switch(self, id: str, model: str, then: Callable[[], None]) -> None:
@@ -97,7 +101,7 @@ class Lanes(Part):
         Both engines are there for a moment. Raises `ExhaustedError` without room for that.
         """
         lane, served = self.get(id), await asyncio.to_thread(self._names.find, model)
-        await self._check(served, lane.slots)
+        self._pool.check(served.base.folder, lane.slots)
         lane.state, lane.failure = "changing", ""
         self._tasks.start(id, self._switch(id, lane, served, then))
 
@@ -107,12 +111,12 @@ class Lanes(Part):
         self._lanes.pop(id, None)
         await asyncio.to_thread(self._documents.delete, KIND, id)
         if reservation := self._reservations.pop(id, None):
-            await self._release(reservation)
+            await self._release(id, reservation)
 
     async def _open(self, id: str, lane: Lane) -> None:
         try:
             served = await asyncio.to_thread(self._names.find, lane.model)
-            self._reservations[id] = await self._reserve(id, served, lane.slots)
+            self._reservations[id] = await self._reserve(served, lane.slots)
             lane.state = "ready"
         except PumiceError as error:
             LOGGER.warning("the lane %s for %s cannot be opened: %s", id, lane.model, error.what)
@@ -120,7 +124,7 @@ class Lanes(Part):
 
     async def _switch(self, id: str, lane: Lane, served: Served, then: Callable[[], None]) -> None:
         try:
-            reservation = await self._reserve(id, served, lane.slots)
+            reservation = await self._reserve(served, lane.slots)
         except PumiceError as error:
             lane.state, lane.failure = "ready", " ".join(str(error).split())
             return
@@ -130,16 +134,29 @@ class Lanes(Part):
         await asyncio.to_thread(then)
         lane.state = "ready"
         if old:
-            await self._release(old)
+            await self._release(id, old)
 
-    async def _check(self, served: Served, slots: int) -> None:
-        raise NotImplementedError
+    async def _reserve(self, served: Served, slots: int) -> Reservation:
+        adapter = served.adapter.folder if served.adapter else None
+        return await self._pool.reserve(served.base.folder, adapter, slots, served.id)
 
-    async def _reserve(self, id: str, served: Served, slots: int) -> Reservation:
-        raise NotImplementedError
+    async def _release(self, id: str, reservation: Reservation) -> None:
+        """Give it back now, or when its last answer is out."""
+        if await _answers(reservation):
+            self._tasks.start(f"release of {id} {next(self._releases)}", _after_its_answers(reservation))
+        else:
+            await reservation.release()
 
-    async def _release(self, reservation: Reservation) -> None:
-        engine = await reservation.engine()
-        while (await engine.stats()).running:
-            await asyncio.sleep(LOOK)
-        await reservation.release()
+
+async def _after_its_answers(reservation: Reservation) -> None:
+    while await _answers(reservation):
+        await asyncio.sleep(LOOK)
+    await reservation.release()
+
+
+async def _answers(reservation: Reservation) -> int:
+    """How many answers are under way; none on an engine that is gone."""
+    try:
+        return (await (await reservation.engine()).stats()).running
+    except UnavailableError:
+        return 0

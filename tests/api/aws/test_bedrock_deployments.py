@@ -41,7 +41,8 @@ def test_a_deployment_becomes_active_and_answers_as_its_model(server: Aws, model
     wait_for(lambda: seen.add(status(server, arn)) or seen, lambda seen: "Active" in seen)
     assert seen <= {"Creating", "Active"}
     assert server.text(arn) == server.text(models.red) != server.text(models.blue)
-    again = pytest.raises(ClientError, deploy, server, "answers", models.blue)
+    with pytest.raises(ClientError) as again:
+        deploy(server, "answers", models.blue)
     assert "answers" in str(again.value)
 
 
