@@ -157,6 +157,13 @@ def test_an_answer_follows_a_schema(runtime: Any) -> None:
     assert json.loads(text(answer)) == {"n": 17}
 
 
+def test_a_schema_that_cannot_be_kept_is_refused_before_a_stream_begins(runtime: Any) -> None:
+    form = {"textFormat": {"type": "json_schema", "structure": {"jsonSchema": {"schema": "[]", "name": "n"}}}}
+    for operation in (runtime.converse, runtime.converse_stream):
+        with pytest.raises(runtime.exceptions.ValidationException, match="schema is no JSON object"):
+            operation(modelId=DEFAULT, messages=ASK, outputConfig=form)
+
+
 @pytest.mark.parametrize(
     ("change", "code", "sentence"),
     [

@@ -153,3 +153,6 @@ def test_invoke_model_is_guarded_too(runtime: Any, guardrail: Made) -> None:
     answer = json.loads(runtime.invoke_model(modelId=DEFAULT, body=json.dumps(body), **named)["body"].read())
     assert answer["generation"] == "Not asked."
     assert answer["amazon-bedrock-guardrailAction"] == "INTERVENED"
+    body["prompt"] = "A hawk"
+    stream = runtime.invoke_model_with_response_stream(modelId=DEFAULT, body=json.dumps(body), **named)["body"]
+    assert json.loads(list(stream)[-1]["chunk"]["bytes"])["amazon-bedrock-guardrailAction"] == "NONE"

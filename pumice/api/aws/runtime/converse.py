@@ -48,7 +48,7 @@ async def converse(call: Call, request: dict[str, Any]) -> dict[str, Any]:
 async def converse_stream(call: Call, request: dict[str, Any]) -> dict[str, Any]:
     """Answer a conversation, piece by piece."""
     reply = await _begin(call, request)
-    return {"stream": await streamed(call, reply, _events(reply, request))}
+    return {"stream": streamed(call, reply, _events(reply, request))}
 
 
 def question(request: Mapping[str, Any]) -> Question:

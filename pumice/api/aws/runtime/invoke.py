@@ -27,7 +27,7 @@ async def invoke_model(call: Call, request: dict[str, Any]) -> dict[str, Any]:
         answer = await titan_embed.embed(call, embedder, body)
     else:
         family, reply = await _begin(call, request, body)
-        answer = family.whole(await whole(call, reply)) | _judged(reply)
+        answer = family.whole(await whole(call, reply)) | reply.judged()
     call.exchange.response = answer
     call.headers.update(
         {
@@ -46,7 +46,7 @@ async def invoke_model_with_response_stream(call: Call, request: dict[str, Any])
     if embedder:
         raise refuse(f"{request['modelId']} makes vectors, which come whole: use InvokeModel.")
     family, reply = await _begin(call, request, body)
-    stream = await streamed(call, reply, family.chunks(reply), lambda chunk: {"chunk": {"bytes": _bytes(chunk)}})
+    stream = streamed(call, reply, family.chunks(reply), lambda chunk: {"chunk": {"bytes": _bytes(chunk)}})
     return {"body": stream, "contentType": JSON, **_echoed(request)}
 
 
@@ -68,13 +68,6 @@ async def _begin(call: Call, request: dict[str, Any], body: dict[str, Any]) -> t
         config["trace"] = request["trace"]
     rails = await asyncio.to_thread(guard.load, call.platform, config)
     return family, await ask(call, request["modelId"], family.read(body), rails)
-
-
-def _judged(reply: Reply) -> dict[str, Any]:
-    if reply.guard is None:
-        return {}
-    trace = {"amazon-bedrock-trace": reply.guard.trace()["trace"]} if reply.guard.traced else {}
-    return {"amazon-bedrock-guardrailAction": "INTERVENED" if reply.guard.intervened else "NONE", **trace}
 
 
 def _metadata(text: str | None) -> dict[str, str]:

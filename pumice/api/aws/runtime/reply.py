@@ -50,7 +50,7 @@ class Reply:
         return round(self.exchange.seconds() * 1000)
 
     def metrics(self) -> dict[str, Any]:
-        """What the last chunk of InvokeModelWithResponseStream says."""
+        """What the last chunk of InvokeModelWithResponseStream says beside the family's own words."""
         first = self.exchange.first_after
         numbers = {
             "inputTokenCount": self.exchange.input_tokens,
@@ -58,7 +58,14 @@ class Reply:
             "invocationLatency": self.milliseconds(),
             "firstByteLatency": self.milliseconds() if first is None else round(first * 1000),
         }
-        return {"amazon-bedrock-invocationMetrics": numbers}
+        return {**self.judged(), "amazon-bedrock-invocationMetrics": numbers}
+
+    def judged(self) -> dict[str, Any]:
+        """What InvokeModel says of a guardrail."""
+        if self.guard is None:
+            return {}
+        trace = {"amazon-bedrock-trace": self.guard.trace()["trace"]} if self.guard.traced else {}
+        return {"amazon-bedrock-guardrailAction": "INTERVENED" if self.guard.intervened else "NONE", **trace}
 
 
 @dataclass
@@ -72,7 +79,10 @@ class Whole:
 
 
 async def ask(call: Call, model_id: str, question: Question, guard: Guard | None = None) -> Reply:
-    """Have the model answer. A guardrail that blocks the question answers it itself."""
+    """Have the model answer. A guardrail that blocks the question answers it itself.
+
+    The first event is there when this returns, so whatever fails before it has its HTTP status, in streams too.
+    """
     call.exchange.asked = model_id
     find = partial(targets.find, call.platform, model_id)
     checked = await asyncio.to_thread(guard.ask, question) if guard else question
@@ -85,7 +95,10 @@ async def ask(call: Call, model_id: str, question: Question, guard: Guard | None
         call.http, begin(call.platform, call.exchange, find, lambda served: asks(checked, served))
     )
     events = _events(answering, bool(checked.tools))
-    return Reply(call.exchange, answering.served.id, _guarded(guard, events) if guard else events, guard)
+    if guard:
+        events = _guarded(guard, events)
+    first = await unless_gone(call.http, anext(events))
+    return Reply(call.exchange, answering.served.id, _resumed(first, events), guard)
 
 
 async def whole(call: Call, reply: Reply) -> Whole:
@@ -93,22 +106,18 @@ async def whole(call: Call, reply: Reply) -> Whole:
     return await unless_gone(call.http, _collect(reply))
 
 
-async def streamed(
+def streamed(
     call: Call,
     reply: Reply,
     said: AsyncGenerator[dict[str, Any], None],
     wrap: Callable[[dict[str, Any]], Mapping[str, Any]] = dict,
 ) -> AsyncIterator[Mapping[str, Any]]:
-    """The events of a response stream, `said` made of the reply's. The first is awaited before the response starts,
-    so an early failure has its HTTP status; a caller who hangs up ends them.
-    """
-    first = await unless_gone(call.http, anext(said))
-    kept = [first]
+    """The events of a response stream, `said` made of the reply's; a caller who hangs up ends them."""
+    kept: list[dict[str, Any]] = []
     call.exchange.response = kept
 
     async def events() -> AsyncGenerator[Mapping[str, Any], None]:
         async with aclosing(reply.events), aclosing(said):
-            yield wrap(first)
             async for each in said:
                 kept.append(each)
                 yield wrap(each)
@@ -149,6 +158,13 @@ async def _events(answering: Answering, with_tools: bool) -> AsyncGenerator[Even
         if caller.calls and reason == "end":
             reason = "tool"
     yield End(reason, stop)
+
+
+async def _resumed(first: Event, rest: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
+    async with aclosing(rest):
+        yield first
+        async for each in rest:
+            yield each
 
 
 async def _refused(guard: Guard) -> AsyncGenerator[Event, None]:
