@@ -96,8 +96,11 @@ async def evaluate(
     pool: Pool,
     tell: Tell,
     seed: int,
+    samples: int = SAMPLES,
 ) -> Report:
     """Compare `base` with `adapter` over it, or, without one, with the whole model in `model_folder`.
+
+    The report shows `samples` of the answers.
 
     Raises `InputError` when no row fits the window or the tuned weights give no finite loss.
     """
@@ -129,7 +132,7 @@ async def evaluate(
         differences=differences,
         verdict=verdict(set_name, len(rows), differences),
         forgetting=tuned_scores.general_loss - base_scores.general_loss,
-        samples=telling(questions, said[0], said[1]) if said else (),
+        samples=telling(questions, said[0], said[1], samples) if said else (),
     )
 
 
@@ -276,14 +279,14 @@ def mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def telling(questions: Sequence[Question], base: Answers, tuned: Answers) -> tuple[Sample, ...]:
-    """Five questions that show the difference: gains first, but one place is kept for a miss where there is one."""
+def telling(questions: Sequence[Question], base: Answers, tuned: Answers, count: int = SAMPLES) -> tuple[Sample, ...]:
+    """So many questions that show the difference: gains first, but one place is kept for a miss where there is one."""
     change = [after - before for before, after in zip(base.f1, tuned.f1, strict=True)]
     by_size = sorted(range(len(questions)), key=lambda i: -abs(change[i]))
     gains = [i for i in by_size if tuned.exact[i] > base.exact[i]]
     misses = [i for i in by_size if tuned.exact[i] == 0]
     rest = [i for i in by_size if i not in gains and i not in misses]
-    order = [*gains[: SAMPLES - 1], *misses[:1], *gains[SAMPLES - 1 :], *misses[1:], *rest]
+    order = [*gains[: count - 1], *misses[:1], *gains[count - 1 :], *misses[1:], *rest]
     return tuple(
-        Sample(questions[i].asked, questions[i].reference, base.texts[i], tuned.texts[i]) for i in order[:SAMPLES]
+        Sample(questions[i].asked, questions[i].reference, base.texts[i], tuned.texts[i]) for i in order[:count]
     )

@@ -11,7 +11,7 @@ import orjson
 from pumice import pipeline
 from pumice.config import Home
 from pumice.evaluate import report as reports
-from pumice.evaluate.run import stopping
+from pumice.evaluate.run import SAMPLES, stopping
 from pumice.records import Event, Job, Model, Task, Tell
 from pumice.registry.again import compare
 from pumice.registry.imports import import_model
@@ -24,12 +24,16 @@ Work = Callable[[Job, Home, Tell, Callable[[], bool]], Model]
 
 
 def evaluate(job: Job, home: Home, tell: Tell, should_stop: Callable[[], bool]) -> Model:
-    """Compare the version `model` with its base, on the file `data` or else on its own held-out rows."""
+    """Compare the version `model` with its base, on the file `data` or else on its own held-out rows.
+
+    The report shows `samples` of the answers.
+    """
     registry = Registry(open_database(home.database), home)
     tell(Event("stage", {"name": "evaluate"}))
     model, data = registry.find(job.spec["model"]), job.spec.get("data")
     heard = stopping(tell, should_stop, "Stopped during the evaluation; it begins anew when it is resumed.")
-    report = asyncio.run(compare(model.id, data, registry, home, heard))
+    samples = job.spec.get("samples", SAMPLES)
+    report = asyncio.run(compare(model.id, data, registry, home, heard, samples))
     result = reports.to_json(report)
     write_atomic(home.jobs / job.id / "report.json", orjson.dumps(result, option=orjson.OPT_INDENT_2))
     tell(Event("report", result))

@@ -10,7 +10,7 @@ from pumice.data.checks import load
 from pumice.data.sets import SetName, choose_sets
 from pumice.engine.pool import Pool
 from pumice.errors import InputError
-from pumice.evaluate.run import evaluate
+from pumice.evaluate.run import SAMPLES, evaluate
 from pumice.records import Report, Tell
 from pumice.registry.card import IMPORT
 from pumice.registry.models import Registry
@@ -18,7 +18,9 @@ from pumice.registry.start import base_of
 from pumice.store.s3 import Objects
 
 
-async def compare(name: str, data: str | None, registry: Registry, home: Home, tell: Tell) -> Report:
+async def compare(
+    name: str, data: str | None, registry: Registry, home: Home, tell: Tell, samples: int = SAMPLES
+) -> Report:
     """Base against tuned on `data`, or on the set that the model's recipe held out. Stores nothing."""
     model = registry.find(name)
     if model.base_source.startswith(IMPORT):
@@ -48,4 +50,5 @@ async def compare(name: str, data: str | None, registry: Registry, home: Home, t
         questions, set_name = sets.questions, sets.name
     whole, adapter = (base.folder, model.folder) if model.adapter else (model.folder, None)
     async with Pool(home.cache) as pool:
-        return await evaluate(base, whole, adapter, questions, set_name, pool, tell, model.recipe.get("seed", 0))
+        seed = model.recipe.get("seed", 0)
+        return await evaluate(base, whole, adapter, questions, set_name, pool, tell, seed, samples)
