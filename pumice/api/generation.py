@@ -90,6 +90,14 @@ class Answering:
                 choices[index].add(piece)
         return choices
 
+    async def score(self, ids: Sequence[int], top: int) -> list[TokenLogprob]:
+        """Each id but the first with its log-probability, at full precision, and `top` alternatives."""
+        engine = await self.platform.pool.scorer(self.served.base.folder)
+        adapter = self.served.adapter
+        if adapter:
+            await engine.load_adapter(adapter.id, adapter.folder)
+        return await engine.score(ids, adapter.id if adapter else None, top) if len(ids) > 1 else []
+
     async def _one(self, index: int, ask: Ask, queue: asyncio.Queue[tuple[int, Piece | None]]) -> None:
         adapter = self.served.adapter.id if self.served.adapter else None
         answer = stream(self.engine, self.served.renderer, replace(ask, adapter=adapter))
@@ -120,10 +128,11 @@ async def begin(
     exchange.model, exchange.variant = served.id, served.variant
     exchange.input_tokens += sum(len(each.ids) for each in asked[::answers_a_prompt])
     engine = await platform.ready(served)
-    if {each.constraint.kind for each in asked if each.constraint} - engine.capabilities.constraints:
+    wanted = {each.constraint.kind for each in asked if each.constraint}
+    if wanted - engine.capabilities.constraints:
         raise RequestError(
             f"{served.id} runs on the {engine.capabilities.name} engine, which cannot hold an answer to a form.",
-            field="response_format",
+            field="tools" if "lark" in wanted else "response_format",
             code="unsupported_parameter",
         )
     return Answering(platform, exchange, served, engine, asked)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import openai
 import pytest
+import torch
 from live_server import Live
+from transformers import AutoModelForCausalLM
 
 from pumice.data.render import Renderer
 
@@ -77,3 +79,57 @@ def test_ids_beyond_the_vocabulary(live: Live) -> None:
 def test_an_empty_text_begins_somewhere(live: Live) -> None:
     answer = live.client.completions.create(model=live.base.name, prompt="", temperature=0, max_tokens=3)
     assert answer.usage.completion_tokens == 3
+
+
+@pytest.mark.parametrize("max_tokens", [0, 3])
+def test_an_echo_tells_how_likely_the_prompt_is(live: Live, max_tokens: int) -> None:
+    """As evaluation harnesses ask for it; the oracle is the model itself, run by transformers."""
+    ids = Renderer(live.base.folder).encode(TEXT)
+    arguments = {"model": live.base.name, "temperature": 0, "max_tokens": max_tokens, "echo": True, "logprobs": 2}
+    answer = live.client.completions.create(prompt=TEXT, **arguments)
+    [choice] = answer.choices
+    assert choice.text.startswith(TEXT)
+    assert answer.usage.completion_tokens == max_tokens
+    found = choice.logprobs
+    assert len(found.tokens) == len(found.token_logprobs) == len(found.top_logprobs) == len(ids) + max_tokens
+    assert found.token_logprobs[0] is found.top_logprobs[0] is None
+    assert [choice.text[at:].startswith(token) for at, token in zip(found.text_offset, found.tokens, strict=True)] == [
+        True
+    ] * len(found.tokens)
+    model = AutoModelForCausalLM.from_pretrained(live.base.folder, dtype=torch.float32)
+    with torch.no_grad():
+        expected = model(torch.tensor([ids])).logits[0].log_softmax(-1)
+    for at in range(1, len(ids)):
+        assert found.token_logprobs[at] == pytest.approx(float(expected[at - 1, ids[at]]), abs=1e-3)
+        assert sorted(found.top_logprobs[at].values()) == pytest.approx(
+            sorted(expected[at - 1].topk(2).values.tolist()), abs=1e-3
+        )
+    by_ids = live.client.completions.create(prompt=[ids, ids], **{**arguments, "max_tokens": 0})
+    assert [each.logprobs.token_logprobs for each in by_ids.choices] == [found.token_logprobs[: len(ids)]] * 2
+
+
+def test_an_echo_of_an_adapter_is_the_adapters(live: Live) -> None:
+    arguments = {"prompt": TEXT, "max_tokens": 0, "echo": True, "logprobs": 1}
+    red, blue = (
+        live.client.completions.create(model=name, **arguments).choices[0].logprobs for name in ("red", "blue")
+    )
+    assert red.tokens == blue.tokens
+    assert red.token_logprobs != blue.token_logprobs
+
+
+def test_a_stream_of_an_echo_has_the_prompt_first(live: Live) -> None:
+    arguments = {
+        "model": live.base.name,
+        "prompt": TEXT,
+        "temperature": 0,
+        "max_tokens": 3,
+        "echo": True,
+        "logprobs": 1,
+    }
+    whole = live.client.completions.create(**arguments).choices[0]
+    chunks = [chunk.choices[0] for chunk in live.client.completions.create(**arguments, stream=True)]
+    assert "".join(chunk.text for chunk in chunks) == whole.text
+    assert chunks[0].text == TEXT
+    for field in ("tokens", "token_logprobs", "text_offset"):
+        together = [each for chunk in chunks if chunk.logprobs for each in getattr(chunk.logprobs, field)]
+        assert together == getattr(whole.logprobs, field), field

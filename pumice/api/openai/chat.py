@@ -6,24 +6,25 @@ import json
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from functools import partial
-from typing import Literal
+from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import StreamingResponse
 
-from pumice.api.exchange import Exchange
-from pumice.api.generation import Answering, Choice, begin, unless_gone
-from pumice.api.openai.events import Wanted, asks, event, new_id, server_sent, usage
+from pumice.api.generation import Answering, Choice
+from pumice.api.openai.events import Operation, Wanted, asks, event, new_id, usage
 from pumice.api.openai.wire import (
     ChatChoice,
     ChatChunk,
     ChatChunkChoice,
     ChatCompletion,
     ChatDelta,
+    ChatFinish,
     ChatLogprobs,
     ChatMessage,
     ChatRequest,
+    DeltaToolCall,
+    FunctionCall,
+    FunctionDefinition,
     Message,
     ResponseFormat,
     TokenLogprob,
@@ -32,8 +33,9 @@ from pumice.api.openai.wire import (
 from pumice.api.platform import Platform
 from pumice.api.served import Served
 from pumice.data.render import Renderer
-from pumice.engine import contract
-from pumice.engine.answer import Ask
+from pumice.engine import contract, tools
+from pumice.engine.answer import Ask, Finish
+from pumice.engine.tools import Tool, constrain
 from pumice.records import Turn
 
 
@@ -42,37 +44,38 @@ def router(platform: Platform) -> APIRouter:
     routes = APIRouter()
 
     @routes.post("/chat/completions", response_model=ChatCompletion)
-    async def chat(request: ChatRequest, http: Request) -> ChatCompletion | StreamingResponse:
+    async def chat(request: ChatRequest, http: Request) -> Any:
         """Answer a conversation, whole or as server-sent events."""
-        exchange = Exchange.of(http.scope)
-        exchange.operation, exchange.asked = "chat", request.model
-        find, ask = partial(platform.names.find, request.model), partial(_ask, request)
-        answering = await unless_gone(http, begin(platform, exchange, find, ask, request.n or 1))
-        if request.stream:
-            return await server_sent(http, _chunks(answering, request))
-        choices = await unless_gone(http, answering.whole())
-        return ChatCompletion(
-            id=new_id("chatcmpl"),
-            created=int(time.time()),
-            model=answering.served.id,
-            choices=[_choice(index, choice, answering, request) for index, choice in enumerate(choices)],
-            usage=usage(answering.exchange),
-        )
+        return await CHAT.respond(platform, request, http)
 
     return routes
 
 
 def _ask(request: ChatRequest, served: Served) -> list[Ask]:
-    turns: list[Turn] = [{"role": _role(message), "content": message.content} for message in request.messages]
-    ids = served.renderer.prompt(turns)
+    known = [_tool(each.function) for each in request.tools or ()] if request.may_call else []
+    ids = served.renderer.prompt([_turn(message) for message in request.messages], [tool.shown() for tool in known])
     # The engine reports the chosen token only among alternatives, so at least one is asked for.
     logprobs = max(1, request.top_logprobs or 0) if request.logprobs else 0
     most = request.max_completion_tokens or request.max_tokens
-    return asks(request, served, ids, Wanted("messages", most, logprobs, _schema(request.response_format)))
+    form = constrain(known, _tool_choice(request)) if known else _schema(request.response_format)
+    return asks(request, served, ids, Wanted("messages", most, logprobs, form))
 
 
-def _role(message: Message) -> Literal["system", "user", "assistant"]:
-    return "system" if message.role == "developer" else message.role
+def _turn(message: Message) -> Turn:
+    turn: Turn = {"role": "system" if message.role == "developer" else message.role, "content": message.content or ""}
+    if message.tool_calls:
+        turn["tool_calls"] = [call.model_dump(exclude={"index"}) for call in message.tool_calls]
+    return turn
+
+
+def _tool(function: FunctionDefinition) -> Tool:
+    return Tool(function.name, function.description or "", function.parameters or {})
+
+
+def _tool_choice(request: ChatRequest) -> tools.Choice:
+    chosen = request.tool_choice or "auto"
+    name = chosen[1:] if chosen.startswith("=") else None
+    return tools.Choice(chosen == "required", name, request.parallel_tool_calls is not False)
 
 
 def _schema(form: ResponseFormat | None) -> contract.Constraint | None:
@@ -82,14 +85,58 @@ def _schema(form: ResponseFormat | None) -> contract.Constraint | None:
     return contract.Constraint("json_schema", json.dumps(schema))
 
 
+async def _whole(answering: Answering, request: ChatRequest) -> ChatCompletion:
+    choices = await answering.whole()
+    return ChatCompletion(
+        id=new_id("chatcmpl"),
+        created=int(time.time()),
+        model=answering.served.id,
+        choices=[_choice(index, choice, answering, request) for index, choice in enumerate(choices)],
+        usage=usage(answering.exchange),
+    )
+
+
 def _choice(index: int, choice: Choice, answering: Answering, request: ChatRequest) -> ChatChoice:
     assert choice.finish, "an answer that is whole has ended"
+    reader = _Reader(request.may_call)
+    text, calls = reader.read(choice.text, choice.finish)
     return ChatChoice(
         index=index,
-        message=ChatMessage(content=choice.text),
+        message=ChatMessage(content=None if calls and not text else text, tool_calls=list(calls) or None),
         logprobs=_logprobs(choice.logprobs, answering.served.renderer, request),
-        finish_reason=choice.finish,
+        finish_reason=reader.finish(choice.finish),
     )
+
+
+class _Reader:
+    """One answer's text, and its calls where it may have any, as they come."""
+
+    def __init__(self, may_call: bool) -> None:
+        self._caller = tools.Caller() if may_call else None
+        self._calls = 0
+
+    def read(self, text: str, finish: Finish | None) -> tuple[str, list[DeltaToolCall]]:
+        """What is certain after the next piece, which is the last when it has a `finish`."""
+        if self._caller is None:
+            return text, []
+        said = self._caller.push(text)
+        # A call that was cut off is in nobody's words: its beginning is neither text nor something to act on.
+        rest = self._caller.flush(finish == "length").text if finish else ""
+        calls = [
+            DeltaToolCall(
+                index=index,
+                id=call.id,
+                type="function",
+                function=FunctionCall(name=call.name, arguments=call.arguments),
+            )
+            for index, call in enumerate(said.calls, self._calls)
+        ]
+        self._calls += len(calls)
+        return said.text + rest, calls
+
+    def finish(self, finish: Finish) -> ChatFinish:
+        """Why the answer ended, in this wire's words."""
+        return "tool_calls" if self._calls and finish == "stop" else finish
 
 
 async def _chunks(answering: Answering, request: ChatRequest) -> AsyncGenerator[str, None]:
@@ -100,19 +147,25 @@ async def _chunks(answering: Answering, request: ChatRequest) -> AsyncGenerator[
         model=answering.served.id,
         choices=[],
     )
-    begun: set[int] = set()
+    readers: dict[int, _Reader] = {}
     async with aclosing(answering.pieces()) as pieces:
         async for index, piece in pieces:
-            if index not in begun:
-                begun.add(index)
+            if index not in readers:
+                readers[index] = _Reader(request.may_call)
                 yield event(_chunk(frame, index, ChatDelta(role="assistant", content="")))
             logprobs = _logprobs(piece.logprobs, answering.served.renderer, request)
-            if piece.text or (logprobs and logprobs.content):
-                yield event(_chunk(frame, index, ChatDelta(content=piece.text), logprobs))
+            text, calls = readers[index].read(piece.text, piece.finish)
+            if text or (logprobs and logprobs.content):
+                yield event(_chunk(frame, index, ChatDelta(content=text), logprobs))
+            if calls:
+                yield event(_chunk(frame, index, ChatDelta(tool_calls=calls)))
             if piece.finish:
-                yield event(_chunk(frame, index, ChatDelta(), finish=piece.finish))
+                yield event(_chunk(frame, index, ChatDelta(), finish=readers[index].finish(piece.finish)))
     if request.stream_options and request.stream_options.include_usage:
         yield event(frame.model_copy(update={"usage": usage(answering.exchange)}))
+
+
+CHAT = Operation("chat", ChatRequest, _ask, _whole, _chunks)
 
 
 def _chunk(
@@ -120,7 +173,7 @@ def _chunk(
     index: int,
     delta: ChatDelta,
     logprobs: ChatLogprobs | None = None,
-    finish: Literal["stop", "length"] | None = None,
+    finish: ChatFinish | None = None,
 ) -> ChatChunk:
     choice = ChatChunkChoice(index=index, delta=delta, logprobs=logprobs, finish_reason=finish)
     return frame.model_copy(update={"choices": [choice]})

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from functools import partial
 from itertools import accumulate
+from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import StreamingResponse
 
-from pumice.api.exchange import Exchange
-from pumice.api.generation import Answering, begin, unless_gone
-from pumice.api.openai.events import Wanted, asks, event, new_id, server_sent, usage
+from pumice.api.generation import Answering, Choice
+from pumice.api.openai.events import Operation, Wanted, asks, event, new_id, usage
 from pumice.api.openai.refusals import Refusal
 from pumice.api.openai.wire import Completion, CompletionChoice, CompletionLogprobs, CompletionRequest
 from pumice.api.platform import Platform
@@ -32,38 +29,16 @@ def router(platform: Platform) -> APIRouter:
     routes = APIRouter()
 
     @routes.post("/completions", response_model=Completion)
-    async def complete(request: CompletionRequest, http: Request) -> Completion | StreamingResponse:
+    async def complete(request: CompletionRequest, http: Request) -> Any:
         """Go on with one text or several, whole or as server-sent events."""
-        exchange = Exchange.of(http.scope)
-        exchange.operation, exchange.asked = "text_completion", request.model
-        find, ask = partial(platform.names.find, request.model), partial(_ask, request)
-        answering = await unless_gone(http, begin(platform, exchange, find, ask, request.n or 1))
-        if request.stream:
-            return await server_sent(http, _chunks(answering, request))
-        choices = await unless_gone(http, answering.whole())
-        return Completion(
-            id=new_id("cmpl"),
-            created=int(time.time()),
-            model=answering.served.id,
-            choices=[
-                CompletionChoice(
-                    index=index,
-                    text=_echo(answering, request, index) + choice.text,
-                    logprobs=_logprobs(choice.logprobs, answering.served.renderer, request, 0),
-                    finish_reason=choice.finish,
-                )
-                for index, choice in enumerate(choices)
-            ],
-            usage=usage(answering.exchange),
-        )
+        return await COMPLETIONS.respond(platform, request, http)
 
     return routes
 
 
 def _ask(request: CompletionRequest, served: Served) -> list[Ask]:
-    wanted = Wanted(
-        "prompt", request.max_tokens or MAX_TOKENS, 0 if request.logprobs is None else max(1, request.logprobs)
-    )
+    most = MAX_TOKENS if request.max_tokens is None else request.max_tokens
+    wanted = Wanted("prompt", most, 0 if request.logprobs is None else max(1, request.logprobs))
     prompts = [_ids(prompt, served) for prompt in request.prompt]
     return [ask for ids in prompts for ask in asks(request, served, ids, wanted)]
 
@@ -82,6 +57,77 @@ def _ids(prompt: str | list[int], served: Served) -> list[int]:
     return ids
 
 
+async def _whole(answering: Answering, request: CompletionRequest) -> Completion:
+    choices = [Choice(finish="length") for _ in answering.asked]
+    if request.max_tokens != 0:
+        choices = await answering.whole()
+    read = await _read(answering, request)
+    return Completion(
+        id=new_id("cmpl"),
+        created=int(time.time()),
+        model=answering.served.id,
+        choices=[_choice(answering, request, read, index, choice) for index, choice in enumerate(choices)],
+        usage=usage(answering.exchange),
+    )
+
+
+def _choice(
+    answering: Answering,
+    request: CompletionRequest,
+    read: Sequence[Sequence[TokenLogprob]],
+    index: int,
+    choice: Choice,
+) -> CompletionChoice:
+    echo = _echo(answering, request, index)
+    return CompletionChoice(
+        index=index,
+        text=echo + choice.text,
+        logprobs=_join(
+            _prompt_logprobs(answering, request, read, index),
+            _logprobs(choice.logprobs, answering.served.renderer, request, len(echo)),
+        ),
+        finish_reason=choice.finish,
+    )
+
+
+async def _read(answering: Answering, request: CompletionRequest) -> list[list[TokenLogprob]]:
+    """What the prompts' own tokens were given, a list a prompt; empty where nobody asked."""
+    if not request.echo or request.logprobs is None:
+        return []
+    prompts = answering.asked[:: request.n or 1]
+    return [await answering.score(ask.ids, request.logprobs) for ask in prompts]
+
+
+def _prompt_logprobs(
+    answering: Answering, request: CompletionRequest, read: Sequence[Sequence[TokenLogprob]], index: int
+) -> CompletionLogprobs | None:
+    if not read:
+        return None
+    renderer, ids = answering.served.renderer, answering.asked[index].ids
+    found = _logprobs(read[index // (request.n or 1)], renderer, request, 0)
+    assert found
+    [first] = renderer.tokens(ids[:1])
+    # What the tokenizer puts in front of a text is a token, and no part of the text.
+    front = len(first) if _echo(answering, request, index).startswith(first) else 0
+    return CompletionLogprobs(
+        tokens=[first, *found.tokens],
+        token_logprobs=[None, *found.token_logprobs],
+        top_logprobs=[None, *found.top_logprobs],
+        text_offset=[0, *(offset + front for offset in found.text_offset)],
+    )
+
+
+def _join(front: CompletionLogprobs | None, behind: CompletionLogprobs | None) -> CompletionLogprobs | None:
+    if front is None or behind is None:
+        return behind
+    return CompletionLogprobs(
+        tokens=front.tokens + behind.tokens,
+        token_logprobs=front.token_logprobs + behind.token_logprobs,
+        top_logprobs=front.top_logprobs + behind.top_logprobs,
+        text_offset=front.text_offset + behind.text_offset,
+    )
+
+
 def _echo(answering: Answering, request: CompletionRequest, index: int) -> str:
     if not request.echo:
         return ""
@@ -97,16 +143,16 @@ async def _chunks(answering: Answering, request: CompletionRequest) -> AsyncGene
         model=answering.served.id,
         choices=[],
     )
-    begun: set[int] = set()
-    offsets: defaultdict[int, int] = defaultdict(int)
+    read = await _read(answering, request)
+    for index in range(len(answering.asked) if request.echo else 0):
+        yield event(frame.model_copy(update={"choices": [_choice(answering, request, read, index, Choice())]}))
+    offsets = {index: len(_echo(answering, request, index)) for index in range(len(answering.asked))}
     async with aclosing(answering.pieces()) as pieces:
         async for index, piece in pieces:
-            text = piece.text if index in begun else _echo(answering, request, index) + piece.text
-            begun.add(index)
             logprobs = _logprobs(piece.logprobs, answering.served.renderer, request, offsets[index])
             offsets[index] += len(piece.text)
-            if text or piece.finish or (logprobs and logprobs.tokens):
-                choice = CompletionChoice(index=index, text=text, logprobs=logprobs, finish_reason=piece.finish)
+            if piece.text or piece.finish or (logprobs and logprobs.tokens):
+                choice = CompletionChoice(index=index, text=piece.text, logprobs=logprobs, finish_reason=piece.finish)
                 yield event(frame.model_copy(update={"choices": [choice]}))
     if request.stream_options and request.stream_options.include_usage:
         yield event(frame.model_copy(update={"usage": usage(answering.exchange)}))
@@ -127,3 +173,6 @@ def _logprobs(
         ],
         text_offset=list(accumulate(map(len, tokens), initial=offset))[:-1],
     )
+
+
+COMPLETIONS = Operation("text_completion", CompletionRequest, _ask, _whole, _chunks)

@@ -5,22 +5,27 @@ from __future__ import annotations
 import json
 import logging
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Generic, TypeVar
 
 from fastapi import Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
 from pumice.api.exchange import Exchange
-from pumice.api.generation import room, unless_gone
+from pumice.api.generation import Answering, begin, room, unless_gone
 from pumice.api.openai.refusals import Refusal, from_error, unforeseen
 from pumice.api.openai.wire import Sampled, Usage
+from pumice.api.platform import Platform
 from pumice.api.served import Served
 from pumice.engine.answer import Ask
 from pumice.engine.contract import Constraint, Sampling
 from pumice.errors import PumiceError
+
+R = TypeVar("R", bound=Sampled)
 
 LOGGER = logging.getLogger(__name__)
 DONE = "data: [DONE]\n\n"
@@ -43,10 +48,11 @@ class Wanted:
 
 def asks(request: Sampled, served: Served, ids: Sequence[int], wanted: Wanted) -> list[Ask]:
     """The `n` answers to one prompt. Raises `RequestError` for a prompt that leaves no room for them."""
-    most = room(served, ids, wanted.param)
+    # A prompt that is only read may fill the window.
+    most = 0 if wanted.max_tokens == 0 else room(served, ids, wanted.param)
     seeds = [None if request.seed is None else (request.seed + index) % SEEDS for index in range(request.n or 1)]
     sampling = Sampling(
-        max_tokens=min(wanted.max_tokens or most, most),
+        max_tokens=most if wanted.max_tokens is None else min(wanted.max_tokens, most),
         temperature=1.0 if request.temperature is None else request.temperature,
         top_p=1.0 if request.top_p is None else request.top_p,
         frequency_penalty=request.frequency_penalty or 0.0,
@@ -55,6 +61,36 @@ def asks(request: Sampled, served: Served, ids: Sequence[int], wanted: Wanted) -
     )
     stop = tuple(request.stop or ())
     return [Ask(ids, replace(sampling, seed=seed), stop=stop, constraint=wanted.constraint) for seed in seeds]
+
+
+@dataclass(frozen=True)
+class Operation(Generic[R]):
+    """A way to generate: what its route does, and a line of a batch."""
+
+    name: str
+    """What the log and the counters call it."""
+    request: type[R]
+    ask: Callable[[R, Served], list[Ask]]
+    whole: Callable[[Answering, R], Awaitable[BaseModel]]
+    chunks: Callable[[Answering, R], AsyncGenerator[str, None]]
+
+    async def begin(self, platform: Platform, exchange: Exchange, request: R) -> Answering:
+        """Find the model and make it ready. Raises as `generation.begin` does."""
+        exchange.operation, exchange.asked = self.name, request.model
+        find, ask = partial(platform.names.find, request.model), partial(self.ask, request)
+        return await begin(platform, exchange, find, ask, request.n or 1)
+
+    async def answer(self, platform: Platform, exchange: Exchange, request: R) -> BaseModel:
+        """The whole answer."""
+        return await self.whole(await self.begin(platform, exchange, request), request)
+
+    async def respond(self, platform: Platform, request: R, http: Request) -> BaseModel | StreamingResponse:
+        """The answer, whole or as server-sent events, unless the caller hangs up."""
+        exchange = Exchange.of(http.scope)
+        if not request.stream:
+            return await unless_gone(http, self.answer(platform, exchange, request))
+        answering = await unless_gone(http, self.begin(platform, exchange, request))
+        return await server_sent(http, self.chunks(answering, request))
 
 
 def usage(exchange: Exchange) -> Usage:

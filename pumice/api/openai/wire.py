@@ -7,10 +7,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from pumice.api.openai.refusals import near
+
+ChatFinish = Literal["stop", "length", "tool_calls"]
 
 
 class Wire(BaseModel):
@@ -75,7 +85,18 @@ def _is_prompt(value: Any) -> bool:
     )
 
 
-_TOOLS = absent("tool calling is not served yet; put what the model must know into the messages.", "none", "auto")
+def _as_choice(value: Any) -> Any:
+    """`none`, `auto`, `required`, or the name of one function behind a `=`."""
+    match value:
+        case None | "none" | "auto" | "required":
+            return value
+        case {"type": "function", "function": {"name": str(name), **others}} if not others:
+            return f"={name}"
+    named = {"type": "function", "function": {"name": "…"}}
+    raise ValueError(f"it must be 'none', 'auto', 'required' or {named}")
+
+
+_OLD_TOOLS = absent("it is the older form of 'tools' and 'tool_choice'; send those.", "none", "auto")
 _TEXT_ONLY = absent("only text goes in and out.", ["text"])
 
 Text = Annotated[str, BeforeValidator(_as_text, json_schema_input_type=str | list[dict[str, str]])]
@@ -88,7 +109,8 @@ Prompts = Annotated[
     list[str | list[int]],
     BeforeValidator(_as_prompts, json_schema_input_type=str | list[str] | list[int] | list[list[int]]),
 ]
-NoTools = Annotated[None, _TOOLS]
+NoFunctions = Annotated[None, _OLD_TOOLS]
+ToolChoice = Annotated[str, BeforeValidator(_as_choice, json_schema_input_type=str | dict[str, Any])]
 
 
 class StreamOptions(Wire):
@@ -106,6 +128,7 @@ class Harmless(Wire):
     store: bool | None = None
     service_tier: str | None = None
     parallel_tool_calls: bool | None = None
+    """Whether a chat answer may call several functions; without effect elsewhere."""
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
     prompt_cache_retention: str | None = None
@@ -140,18 +163,62 @@ class Sampled(Harmless):
         return self
 
 
+class CalledFunction(Wire):
+    name: str
+    arguments: str
+    """JSON text, as the model wrote it."""
+
+
+class ToolCall(Wire):
+    id: str
+    type: Literal["function"]
+    function: CalledFunction
+    index: int | None = None
+    """Accepted, as clients that put a stream together leave it in."""
+
+
 class Message(Wire):
-    role: Literal["system", "developer", "user", "assistant"]
+    role: Literal["system", "developer", "user", "assistant", "tool"]
     """`developer` is OpenAI's newer word for `system`."""
-    content: Text
+    content: Text | None
     name: str | None = None
     """Accepted; templates show no names."""
     refusal: Annotated[None, absent("refusals are not part of the prompt.")] = None
     annotations: Annotated[None, absent("annotations are not part of the prompt.")] = None
     audio: Annotated[None, _TEXT_ONLY] = None
-    tool_calls: NoTools = None
-    tool_call_id: NoTools = None
-    function_call: NoTools = None
+    tool_calls: list[ToolCall] | None = None
+    tool_call_id: str | None = None
+    """Accepted; results follow their calls in order."""
+    function_call: NoFunctions = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _calls_need_no_content(cls, value: Any) -> Any:
+        return {"content": None, **value} if isinstance(value, dict) and value.get("tool_calls") else value
+
+    @model_validator(mode="after")
+    def _role_and_fields_agree(self) -> Self:
+        if self.tool_calls and self.role != "assistant":
+            raise conflict("tool_calls", "'tool_calls' is only for the role 'assistant'")
+        if self.content is None and not self.tool_calls:
+            raise conflict("content", "'content' may be null only beside 'tool_calls'")
+        if self.role == "tool" and self.tool_call_id is None:
+            raise conflict("tool_call_id", "'tool_call_id' says which call a message of the role 'tool' answers")
+        return self
+
+
+class FunctionDefinition(Wire):
+    name: str
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    """JSON Schema of the arguments."""
+    strict: bool | None = None
+    """Accepted; arguments always follow the schema."""
+
+
+class ToolDefinition(Wire):
+    type: Literal["function"]
+    function: FunctionDefinition
 
 
 class NamedSchema(Wire):
@@ -183,10 +250,10 @@ class ChatRequest(Sampled):
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=20)
     response_format: ResponseFormat | None = None
-    tools: NoTools = None
-    tool_choice: NoTools = None
-    functions: NoTools = None
-    function_call: NoTools = None
+    tools: list[ToolDefinition] | None = None
+    tool_choice: ToolChoice | None = None
+    functions: NoFunctions = None
+    function_call: NoFunctions = None
     modalities: Annotated[None, _TEXT_ONLY] = None
     audio: Annotated[None, _TEXT_ONLY] = None
     moderation: Annotated[None, absent("nothing is moderated here.")] = None
@@ -194,10 +261,19 @@ class ChatRequest(Sampled):
     verbosity: Annotated[None, absent("ask for it in the messages.", "medium")] = None
     web_search_options: Annotated[None, absent("the model has no access to the web.")] = None
 
+    @property
+    def may_call(self) -> bool:
+        """Whether an answer may call functions."""
+        return bool(self.tools) and self.tool_choice != "none"
+
     @model_validator(mode="after")
     def _words_agree(self) -> Self:
         if self.top_logprobs and not self.logprobs:
             raise conflict("top_logprobs", "'top_logprobs' is only for `logprobs: true`")
+        if self.tool_choice not in (None, "none", "auto") and not self.tools:
+            raise conflict("tool_choice", "'tool_choice' is only for requests with 'tools'")
+        if self.may_call and self.response_format and self.response_format.type != "text":
+            raise conflict("response_format", "'response_format' and 'tools' both say what an answer is; send one")
         if self.max_tokens is not None and self.max_completion_tokens is not None:
             raise conflict("max_tokens", "'max_tokens' and 'max_completion_tokens' are the same; send one")
         return self
@@ -206,6 +282,8 @@ class ChatRequest(Sampled):
 class CompletionRequest(Sampled):
     """`POST /v1/completions`."""
 
+    max_tokens: int | None = Field(None, ge=0)
+    """0 with `echo` reads a prompt and adds nothing to it."""
     prompt: Prompts
     """A string, token ids, or a list of either; every prompt gets `n` choices, in order."""
     echo: bool | None = None
@@ -214,11 +292,9 @@ class CompletionRequest(Sampled):
     best_of: Annotated[None, absent("every answer that is made is returned; use 'n'.", 1)] = None
 
     @model_validator(mode="after")
-    def _echo_has_no_logprobs(self) -> Self:
-        if self.echo and self.logprobs is not None:
-            raise conflict(
-                "echo", "'echo' with 'logprobs' is not supported: the engine gives no probabilities of a prompt"
-            )
+    def _nothing_is_only_echoed(self) -> Self:
+        if self.max_tokens == 0 and (self.stream or not self.echo):
+            raise conflict("max_tokens", "'max_tokens' 0 is only for `echo: true` without a stream")
         return self
 
 
@@ -243,17 +319,34 @@ class ChatLogprobs(BaseModel):
     refusal: None = None
 
 
+class FunctionCall(BaseModel):
+    name: str
+    arguments: str
+
+
+class MessageToolCall(BaseModel):
+    id: str
+    type: Literal["function"] = "function"
+    function: FunctionCall
+
+
 class ChatMessage(BaseModel):
     role: Literal["assistant"] = "assistant"
-    content: str
+    content: str | None
     refusal: None = None
+    tool_calls: list[MessageToolCall] | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_empty_calls(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        shown: dict[str, Any] = serialize(self)
+        return shown if self.tool_calls else {key: value for key, value in shown.items() if key != "tool_calls"}
 
 
 class ChatChoice(BaseModel):
     index: int
     message: ChatMessage
     logprobs: ChatLogprobs | None
-    finish_reason: Literal["stop", "length"]
+    finish_reason: ChatFinish
 
 
 class ChatCompletion(BaseModel):
@@ -265,16 +358,21 @@ class ChatCompletion(BaseModel):
     usage: Usage
 
 
+class DeltaToolCall(MessageToolCall):
+    index: int
+
+
 class ChatDelta(BaseModel):
     role: Literal["assistant"] | None = None
     content: str | None = None
+    tool_calls: list[DeltaToolCall] | None = None
 
 
 class ChatChunkChoice(BaseModel):
     index: int
     delta: ChatDelta
     logprobs: ChatLogprobs | None
-    finish_reason: Literal["stop", "length"] | None
+    finish_reason: ChatFinish | None
 
 
 class ChatChunk(BaseModel):
@@ -288,8 +386,9 @@ class ChatChunk(BaseModel):
 
 class CompletionLogprobs(BaseModel):
     tokens: list[str]
-    token_logprobs: list[float]
-    top_logprobs: list[dict[str, float]]
+    token_logprobs: list[float | None]
+    """None for the first token of a prompt, which nothing stands before."""
+    top_logprobs: list[dict[str, float] | None]
     text_offset: list[int]
     """Where each token starts, in characters of the choice's text."""
 
