@@ -67,6 +67,10 @@ class Lanes(Part):
         lane = self._lanes[id] = Lane(served.id, slots)
         self._tasks.start(id, self._open(id, lane))
 
+    def ids(self) -> tuple[str, ...]:
+        """Of all lanes, failed ones too."""
+        return tuple(self._lanes)
+
     def get(self, id: str) -> Lane:
         """One, as it stands now. Raises `NotFoundError`."""
         if id not in self._lanes:
@@ -85,9 +89,7 @@ class Lanes(Part):
         return await served.ready(self._pool)
 
     async def resize(self, id: str, slots: int) -> None:
-        """Keep more or fewer slots. Raises `ExhaustedError` without room, and the lane stays as it is, `UnavailableError`
-        when it is not open.
-        """
+        """Keep more or fewer slots. When there is no room, or it is not open, it raises and the lane stays as it is."""
         lane = self.get(id)
         if id not in self._reservations:
             raise UnavailableError(f"The lane {id} is {lane.state} and cannot be resized.", "", "Ask again later.")

@@ -12,11 +12,12 @@ import pytest
 from bedrock_server import Aws, Models, aws, make_models, wait_for
 from botocore.exceptions import ClientError
 
-from pumice.api.aws.bedrock.provisioned import users_of
+from pumice.api.aws.bedrock.users import users_of
 from pumice.api.platform import open_platform
 from pumice.config import Home
 from pumice.engine.reserve import SLOTS_A_CORE
 from pumice.records import Base
+from pumice.store.documents import Documents
 from pumice.store.tables import open_database
 
 
@@ -141,3 +142,16 @@ def test_capacity_is_there_again_after_a_restart_or_says_why_not(tiny: Base, hom
         found = wait_for(lambda: get(second, broken), lambda found: found["status"] != "Creating")
         assert found["status"] == "Failed"
         assert found["failureMessage"]
+
+
+def test_capacity_that_a_crash_left_without_an_owner_is_given_back(tiny: Base, home: Home, tmp_path: Path) -> None:
+    models = make_models(home, tiny, tmp_path)
+    with aws(home) as first:
+        arn = provision(first, models.red)
+        in_service(first, arn)
+    documents = Documents(open_database(home.database))
+    documents.delete("bedrock-provisioned", arn.rpartition("/")[2])
+    most = SLOTS_A_CORE * (psutil.cpu_count(logical=False) or 1) // 2
+    with aws(home) as second:
+        in_service(second, provision(second, models.red, units=most))
+    assert len(documents.list("lane")) == 1

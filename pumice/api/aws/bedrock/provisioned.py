@@ -16,6 +16,7 @@ from pumice.api.aws.names import arn, base_arn, custom_arn, find_entry, find_ver
 from pumice.api.aws.paging import page
 from pumice.api.aws.services import BEDROCK
 from pumice.api.aws.wire import Call
+from pumice.api.background import Part
 from pumice.api.platform import Platform
 from pumice.errors import ConflictError, ExhaustedError
 from pumice.records import Document
@@ -117,6 +118,20 @@ async def delete_provisioned_model_throughput(call: Call, request: dict[str, Any
     await asyncio.to_thread(platform.documents.delete, KIND, document.name)
     await asyncio.to_thread(tags.forget, platform, document.body["arn"])
     await platform.lanes.close(document.name)
+
+
+class Provisioned(Part):
+    """Gives back what a crash left between a lane and its document."""
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+
+    async def start(self) -> None:
+        """Close the lanes that nobody could delete any more."""
+        known = {each.name for each in await asyncio.to_thread(self._platform.documents.list, KIND)}
+        for id in self._platform.lanes.ids():
+            if id not in known:
+                await self._platform.lanes.close(id)
 
 
 def users_of(platform: Platform, model: str) -> list[str]:
