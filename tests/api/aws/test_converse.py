@@ -206,21 +206,21 @@ def test_an_engine_that_dies_ends_the_stream_with_its_modelled_exception(runtime
     assert "ended during the answer" in broken.value.response["Error"]["Message"]
 
 
-def test_a_caller_who_leaves_ends_the_generation(live: Live, runtime: Any) -> None:
-    stream = runtime.converse_stream(modelId=DEFAULT, **LONG)["stream"]
-    next(iter(stream))
-    assert running(live) == 1
-    stream.close()
-    wait_for(lambda: running(live) == 0)
-
-
-def test_a_caller_who_leaves_before_the_whole_answer_ends_it_too(live: Live) -> None:
+@pytest.mark.parametrize("path", ["converse", "converse-stream"])
+def test_a_caller_who_leaves_ends_the_generation(live: Live, runtime: Any, path: str) -> None:
     content = json.dumps(LONG).encode()
     with socket.create_connection(live.address) as caller:
-        head = f"POST /model/{DEFAULT}/converse HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(content)}\r\n\r\n"
+        head = f"POST /model/{DEFAULT}/{path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(content)}\r\n\r\n"
         caller.sendall(head.encode() + content)
         wait_for(lambda: running(live) == 1)
-    wait_for(lambda: running(live) == 0)
+        # A far shorter answer, which would be the first to end if the long one went on.
+        shorter = {**LONG, "inferenceConfig": {"maxTokens": 150, "temperature": 1}}
+        other = iter(runtime.converse_stream(modelId=DEFAULT, **shorter)["stream"])
+        next(other)
+        assert running(live) == 2
+    wait_for(lambda: running(live) == 1)
+    list(other)
+    assert running(live) == 0
 
 
 def wait_for(condition: Callable[[], bool]) -> None:

@@ -120,6 +120,15 @@ def test_a_blocked_question_never_reaches_the_model(runtime: Any, guardrail: Mad
     assert events[-2]["messageStop"]["stopReason"] == "guardrail_intervened"
 
 
+def test_the_model_sees_the_masked_question(runtime: Any, guardrail: Made) -> None:
+    pii = {"piiEntitiesConfig": [{"type": "EMAIL", "action": "ANONYMIZE"}]}
+    named = guardrail(sensitiveInformationPolicyConfig=pii)
+    seen = runtime.converse(**ask("Write to ann.lee.the.third@mail.example.org now."), guardrailConfig=named)
+    same = runtime.converse(**ask("Write to {EMAIL} now."))
+    assert seen["usage"]["inputTokens"] == same["usage"]["inputTokens"]
+    assert seen["output"] == same["output"]
+
+
 def test_only_what_is_marked_is_looked_at(runtime: Any, guardrail: Made) -> None:
     named = guardrail(wordPolicyConfig={"wordsConfig": [{"text": "falcon", "outputEnabled": False}]})
     asked = ask("A falcon is a bird.")

@@ -129,6 +129,9 @@ def test_every_family_whole_and_in_chunks(live: Live, runtime: Any, greedy: dict
     chunks = [json.loads(event["chunk"]["bytes"]) for event in events]
     assert streamed(family, chunks) == text
     assert len(chunks) > 5
+    if family == "llama":
+        counts = [chunk["prompt_token_count"] for chunk in chunks]
+        assert counts == [usage["inputTokens"]] + [None] * (len(chunks) - 1)
     assert [METRICS in chunk for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
     metrics = chunks[-1][METRICS]
     assert (metrics["inputTokenCount"], metrics["outputTokenCount"]) == (usage["inputTokens"], usage["outputTokens"])
