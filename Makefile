@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install quickstart test lint bench
+.PHONY: install quickstart test lint bench soak
 
 install: .venv/ready
 
@@ -23,4 +23,7 @@ lint: install
 
 bench: install
 	$(BIN)/python -m benchmarks
+
+soak: install
+	$(BIN)/python -m benchmarks.soak
 

@@ -48,7 +48,7 @@ job = bedrock.create_model_customization_job(
     customizationType="FINE_TUNING",
     trainingDataConfig={"s3Uri": f"s3://{BUCKET}/train.jsonl"},
     outputDataConfig={"s3Uri": f"s3://{BUCKET}/output"},
-    hyperParameters={"epochCount": "12"},
+    hyperParameters={"epochCount": "8"},
 )["jobArn"]
 while (found := bedrock.get_model_customization_job(jobIdentifier=job))["status"] in ("InProgress", "Stopping"):
     print("Training:", found["status"], found.get("statusDetails", {}).get("trainingDetails", {}).get("status", ""))

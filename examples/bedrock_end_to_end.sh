@@ -15,7 +15,7 @@ base=$(text bedrock list-foundation-models --by-customization-type FINE_TUNING -
 job=$(text bedrock create-model-customization-job --job-name "$name" --custom-model-name "$name" \
   --role-arn arn:aws:iam::000000000000:role/fine-tuning --base-model-identifier "$base" \
   --training-data-config "s3Uri=s3://$bucket/train.jsonl" --output-data-config "s3Uri=s3://$bucket/output" \
-  --hyper-parameters epochCount=12 --query jobArn)
+  --hyper-parameters epochCount=8 --query jobArn)
 while status=$(text bedrock get-model-customization-job --job-identifier "$job" --query status) && [ "$status" = InProgress ]; do
   echo "Training: $status"
   sleep 10

@@ -29,7 +29,7 @@ job = client.fine_tuning.jobs.create(
     model=base,
     training_file=file.id,
     suffix="basalt",
-    method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 12}}},
+    method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 8}}},
 )
 while job.status in ("validating_files", "queued", "running"):
     print("Training:", job.status)
