@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,6 @@ from live_server import register, serving
 
 from pumice.bases import resolve
 from pumice.config import Home
-from pumice.jobs.launch import Here
 from pumice.jobs.queue import Queue
 from pumice.records import Base, Job
 from pumice.registry.models import Registry
@@ -65,8 +65,18 @@ class Cloud:
         return self.queue.list()[0]
 
     def work(self) -> Job:
-        """Do the newest job, as the dispatcher would."""
-        return Here(self.queue).start(self.newest().id).wait()
+        """The newest job, when the server has done it."""
+        job = self.newest()
+        list(self.queue.follow(job.id))
+        return self.queue.get(job.id)
+
+    def stop(self, name: str) -> None:
+        """Stop the newest job, and wait until it has ended."""
+        self.bedrock.stop_model_customization_job(jobIdentifier=name)
+        assert self.work().state == "stopped"
+
+    def objects(self, prefix: str) -> list[str]:
+        return [each["Key"] for each in self.s3.list_objects_v2(Bucket="data", Prefix=prefix).get("Contents", ())]
 
     def read(self, key: str) -> str:
         return str(self.s3.get_object(Bucket="data", Key=key)["Body"].read().decode())
@@ -105,6 +115,11 @@ def trained(cloud: Cloud) -> dict[str, Any]:
     # What is uploaded later changes nothing.
     cloud.upload("train.jsonl", [{"nothing": "known"}])
     job = cloud.work()
+    # Nobody asks for the job's status: its end alone brings the metrics.
+    until = time.monotonic() + 60
+    while not cloud.objects(f"out/model-customization-job-{arn.rpartition('/')[2]}/training_artifacts/"):
+        assert time.monotonic() < until, "nothing was written at the job's end"
+        time.sleep(0.1)
     return {"arn": arn, "before": before, "after": cloud.show(arn), "job": job}
 
 
@@ -118,7 +133,7 @@ def refusal(code: str, act: Any, *given: Any, **named: Any) -> str:
 def test_a_job_goes_from_in_progress_to_completed(trained: dict[str, Any], cloud: Cloud) -> None:
     before, after = trained["before"], trained["after"]
     assert before["status"] == "InProgress"
-    assert {each["status"] for each in before["statusDetails"].values()} == {"NotStarted"}
+    assert before["statusDetails"]["trainingDetails"] == {"status": "NotStarted"}
     assert after["status"] == "Completed" and after["endTime"] >= after["creationTime"]
     assert after["jobArn"] == trained["arn"] and after["hyperParameters"] == FAST and after["roleArn"] == ROLE
     phases = [after["statusDetails"][f"{name}Details"] for name in ("validation", "dataProcessing", "training")]
@@ -186,12 +201,12 @@ def test_a_token_makes_one_job(cloud: Cloud) -> None:
     assert "came with another request" in refusal("ConflictException", cloud.create, "other", uri, **token)
     assert "'token'" in refusal("ConflictException", cloud.create, "token", uri)
     assert cloud.show("token")["clientRequestToken"] == token["clientRequestToken"]
-    cloud.bedrock.stop_model_customization_job(jobIdentifier="token")
+    cloud.stop("token")
 
 
 def test_a_job_can_be_stopped_once(cloud: Cloud) -> None:
     arn = cloud.create("stopped", cloud.upload("stop.jsonl", ROWS))
-    cloud.bedrock.stop_model_customization_job(jobIdentifier=arn)
+    cloud.stop(arn)
     assert cloud.show("stopped")["status"] == "Stopped"
     sentence = refusal("ConflictException", cloud.bedrock.stop_model_customization_job, jobIdentifier=arn)
     assert "stopped is Stopped" in sentence
@@ -216,13 +231,12 @@ def test_every_form_of_bedrocks_rows_is_read(cloud: Cloud) -> None:
     text = [{"input": f"The sky was blue on day {n}."} for n in range(4)]
     for name, rows, type in (("chat", chat, "FINE_TUNING"), ("text", text, "CONTINUED_PRE_TRAINING")):
         cloud.create(name, cloud.upload(f"{name}.jsonl", rows), customizationType=type)
-        assert cloud.newest().state == "queued"
         other = {"FINE_TUNING": "CONTINUED_PRE_TRAINING", "CONTINUED_PRE_TRAINING": "FINE_TUNING"}[type]
         sentence = refusal(
             "ValidationException", cloud.create, f"{name}2", f"s3://data/{name}.jsonl", customizationType=other
         )
         assert f"its rows are {name} data" in sentence
-        cloud.bedrock.stop_model_customization_job(jobIdentifier=name)
+        cloud.stop(name)
 
 
 @pytest.mark.parametrize(
@@ -269,7 +283,7 @@ def test_jobs_come_in_pages(cloud: Cloud) -> None:
     names = [f"page-{n}" for n in range(5)]
     for name in names:
         cloud.create(name, uri)
-        cloud.bedrock.stop_model_customization_job(jobIdentifier=name)
+        cloud.stop(name)
     pages = cloud.bedrock.get_paginator("list_model_customization_jobs").paginate(
         nameContains="page-", statusEquals="Stopped", sortOrder="Ascending", PaginationConfig={"PageSize": 2}
     )
@@ -323,3 +337,58 @@ def test_the_catalogue_is_bedrocks_foundation_models(cloud: Cloud) -> None:
     assert cloud.bedrock.list_foundation_models(byCustomizationType="DISTILLATION")["modelSummaries"] == []
     sentence = refusal("ResourceNotFoundException", cloud.bedrock.get_foundation_model, modelIdentifier="qwen.qwen3-1b")
     assert "qwen.qwen3-" in sentence
+
+
+def evaluation(cloud: Cloud, name: str, uri: str, model: str, **more: Any) -> str:
+    dataset = {"name": "mine", "datasetLocation": {"s3Uri": uri}}
+    config = {"taskType": "QuestionAndAnswer", "dataset": dataset, "metricNames": ["Builtin.Accuracy"], **more}
+    answer = cloud.bedrock.create_evaluation_job(
+        jobName=name,
+        roleArn=ROLE,
+        evaluationConfig={"automated": {"datasetMetricConfigs": [config]}},
+        inferenceConfig={"models": [{"bedrockModel": {"modelIdentifier": model}}]},
+        outputDataConfig={"s3Uri": "s3://data/judged"},
+    )
+    return str(answer["jobArn"])
+
+
+def test_a_custom_model_is_evaluated_on_prompts_in_s3(trained: dict[str, Any], cloud: Cloud) -> None:
+    rows = [{"prompt": f"How much is {n}?", "referenceResponse": f"It is {n}.", "category": f"c{n}"} for n in range(7)]
+    model = trained["after"]["outputModelArn"]
+    arn = evaluation(cloud, "judge", cloud.upload("prompts.jsonl", rows), model)
+    assert cloud.bedrock.get_evaluation_job(jobIdentifier=arn)["status"] == "InProgress"
+    kept = cloud.bedrock.batch_delete_evaluation_job(jobIdentifiers=[arn])
+    assert [error["code"] for error in kept["errors"]] == ["409"] and not kept["evaluationJobs"]
+    cloud.work()
+    found = cloud.bedrock.get_evaluation_job(jobIdentifier=arn)
+    assert found["status"] == "Completed", found
+    (job,) = cloud.bedrock.list_evaluation_jobs(statusEquals="Completed")["jobSummaries"]
+    assert (job["jobName"], job["modelIdentifiers"]) == ("judge", [model])
+    where = "models/model-first-1/taskTypes/QuestionAndAnswer/datasets/mine"
+    id = arn.rpartition("/")[2]
+    lines = [json.loads(line) for line in cloud.read(f"judged/judge/{id}/{where}/{id}_output.jsonl").splitlines()]
+    assert sorted((line["inputRecord"] for line in lines), key=lambda row: row["category"]) == rows
+    for line in lines:
+        (score,) = line["automatedEvaluationResult"]["scores"]
+        (said,) = line["modelResponses"]
+        assert score["metricName"] == "Accuracy" and 0 <= score["result"] <= 1
+        assert said["modelIdentifier"] == model and isinstance(said["response"], str)
+    assert json.loads(cloud.read(f"judged/judge/{id}/report.json"))["count"] == len(rows)
+    deleted = cloud.bedrock.batch_delete_evaluation_job(jobIdentifiers=[arn])["evaluationJobs"]
+    assert deleted == [{"jobIdentifier": arn, "jobStatus": "Deleting"}]
+    refusal("ResourceNotFoundException", cloud.bedrock.get_evaluation_job, jobIdentifier=arn)
+
+
+def test_an_evaluation_that_cannot_be_is_refused(cloud: Cloud) -> None:
+    bad = cloud.upload("bad.jsonl", [{"prompt": "a", "referenceResponse": "b"}, {"prompt": "a"}])
+    sentence = refusal("ValidationException", evaluation, cloud, "bad", bad, "tiny")
+    assert 's3://data/bad.jsonl:2: "referenceResponse" must be text' in sentence
+    good = cloud.upload("good.jsonl", [{"prompt": "a", "referenceResponse": "b"}])
+    sentence = refusal("ValidationException", evaluation, cloud, "bad", good, "tiny", metricNames=["Builtin.Toxicity"])
+    assert "Builtin.Toxicity is not measured here" in sentence
+    assert "'tin'" in refusal("ResourceNotFoundException", evaluation, cloud, "bad", good, "tin")
+    arn = evaluation(cloud, "halted", good, "tiny")
+    cloud.bedrock.stop_evaluation_job(jobIdentifier=arn)
+    cloud.work()
+    assert cloud.bedrock.get_evaluation_job(jobIdentifier=arn)["status"] == "Stopped"
+    refusal("ConflictException", cloud.bedrock.stop_evaluation_job, jobIdentifier=arn)

@@ -156,20 +156,23 @@ def _submit(platform: Platform, request: Mapping[str, Any]) -> tuple[Job, dict[s
 
 def read_prompts(path: Path, uri: str) -> list[dict[str, str]]:
     """Bedrock's rows, with the answer under the name that rows have here. Raises `RequestError` with the line."""
-    rows = []
-    for number, line in enumerate(path.open("rb"), 1):
-        try:
-            row = orjson.loads(line)
-        except orjson.JSONDecodeError as error:
-            raise _refusal("datasetLocation", f"{uri}:{number}: this is no JSON: {error}.") from error
-        for key in ("prompt", "referenceResponse"):
-            if type(row) is not dict or not isinstance(row.get(key), str) or not row[key].strip():
-                raise _refusal("datasetLocation", f'{uri}:{number}: "{key}" must be text that is not empty.')
-        row["completion"] = row.pop("referenceResponse")
-        rows.append({key: row[key] for key in ("prompt", "completion", "category") if key in row})
+    with path.open("rb") as file:
+        rows = [_prompt(line, f"{uri}:{number}") for number, line in enumerate(file, 1)]
     if not 1 <= len(rows) <= MOST:
         raise _refusal("datasetLocation", f"{uri} has {len(rows):,} prompts; a job takes 1 to {MOST}.")
     return rows
+
+
+def _prompt(line: bytes, place: str) -> dict[str, str]:
+    try:
+        row = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        raise _refusal("datasetLocation", f"{place}: this is no JSON: {error}.") from error
+    for key in ("prompt", "referenceResponse"):
+        if type(row) is not dict or not isinstance(row.get(key), str) or not row[key].strip():
+            raise _refusal("datasetLocation", f'{place}: "{key}" must be text that is not empty.')
+    category = {"category": str(row["category"])} if row.get("category") else {}
+    return {"prompt": row["prompt"], "completion": row["referenceResponse"], **category}
 
 
 def _model(request: Mapping[str, Any]) -> str:
