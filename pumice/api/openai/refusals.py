@@ -118,10 +118,10 @@ async def _answer_http(request: Request, error: Exception) -> JSONResponse:
 
 async def _answer_invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    return _invalid(error.errors()[0]).response()
+    return invalid(error.errors()[0]).response()
 
 
-def _invalid(first: Mapping[str, Any]) -> Refusal:
+def invalid(first: Mapping[str, Any]) -> Refusal:
     """One pydantic finding as OpenAI words it: the field in the user's own path and the rule."""
     place = _place([*first["loc"][1:], *([first["ctx"]["name"]] if "name" in first.get("ctx", {}) else [])])
     given = "" if first["input"] is None or len(repr(first["input"])) > 80 else f", got {first['input']!r}"
