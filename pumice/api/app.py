@@ -27,7 +27,7 @@ from pumice.api.aws.signature import chunk_signer
 from pumice.api.exchange import Exchange
 from pumice.api.gate import Gate, body_limit
 from pumice.api.identity import Identity
-from pumice.api.openai import chat, completions, files, fine_tuning, models, refusals
+from pumice.api.openai import batches, chat, completions, embeddings, files, fine_tuning, models, refusals
 from pumice.api.platform import Platform
 
 LOGGER = logging.getLogger(__name__)
@@ -46,6 +46,7 @@ def create_app(platform: Platform, host: str) -> FastAPI:
         async with platform.running():
             yield
 
+    platform.batches.register(batches.RUNNER, batches.OpenAiRunner(platform))
     # The pages that FastAPI offers for its schema load scripts from elsewhere; the schema itself stays.
     app = FastAPI(title="Pumice", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     refusals.install(app)
@@ -55,7 +56,7 @@ def create_app(platform: Platform, host: str) -> FastAPI:
     app.add_middleware(Gate, keys=keys, host=host)
     app.add_middleware(Edge, platform=platform)
     for prefix, in_schema in (("/v1", True), ("/openai/v1", False)):
-        for part in (models, chat, completions, files, fine_tuning):
+        for part in (models, chat, completions, embeddings, files, fine_tuning, batches):
             app.include_router(part.router(platform), prefix=prefix, include_in_schema=in_schema)
 
     @app.get("/healthz")
