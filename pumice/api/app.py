@@ -67,8 +67,7 @@ def create_app(platform: Platform, host: str) -> FastAPI:
     @app.get("/metrics")
     async def metrics() -> Response:
         """Counts and times in Prometheus' text form."""
-        platform.metrics.engines(await platform.pool.stats())
-        return Response(platform.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+        return Response(await platform.measure(), media_type=CONTENT_TYPE_LATEST)
 
     return app
 

@@ -13,6 +13,18 @@ from starlette.types import Scope
 from pumice import records
 from pumice.records import Key
 
+_STATUS = {"error": 500, "abort": 499}
+
+
+@dataclass
+class Said:
+    """What has come of an answer."""
+
+    text: str = ""
+    """The words of a stream, where its events are all that the wire has."""
+    finish: str = ""
+    """`stop`, `length`, `error`, or `abort` when the caller left; "" for what generates nothing."""
+
 
 @dataclass
 class Exchange:
@@ -38,6 +50,7 @@ class Exchange:
     """The bodies as the wire has them, plain JSON."""
     metadata: Mapping[str, str] = field(default_factory=dict)
     """What the caller wants to find it by later."""
+    said: Said = field(default_factory=Said)
     background: bool = False
     """One of a batch: nobody waits for it."""
     started: float = field(default_factory=time.monotonic)
@@ -58,8 +71,17 @@ class Exchange:
         """Since the request began."""
         return time.monotonic() - self.started
 
+    def outcome(self, status: int) -> int:
+        """How it ended: the status that was sent, unless a stream broke after it, or its caller left."""
+        if not 0 < status < 400:
+            return status or 499
+        return _STATUS.get(self.said.finish, status)
+
     def record(self, status: int, bodies: bool) -> records.Request:
         """What the log keeps of it; its bodies only when asked for."""
+        response = self.response
+        if bodies and self.said.text:
+            response = {"text": self.said.text, "events": response}
         return records.Request(
             id=self.id,
             at=self.at,
@@ -74,5 +96,5 @@ class Exchange:
             first_token_seconds=self.first_after,
             seconds=self.seconds(),
             request=self.request if bodies else None,
-            response=self.response if bodies else None,
+            response=response if bodies else None,
         )

@@ -76,6 +76,7 @@ class Answering:
                         left -= 1
                     else:
                         self.exchange.tokens(len(piece.ids))
+                        self.exchange.said.finish = piece.finish or self.exchange.said.finish
                         yield index, piece
         finally:
             for task in tasks:

@@ -1,46 +1,40 @@
-"""What the server counts, in Prometheus' text form, with OpenTelemetry's names for generation. Knows no route."""
+"""What the server counts, in Prometheus' text form. Knows no route and no wire.
+
+A generation is measured once, at its end; what dashboards call it is decided when somebody looks.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Gauge, Metric, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
 
+from pumice.api import dialects
 from pumice.api.exchange import Exchange
+from pumice.api.tally import Kind, Tally, kind_of
 from pumice.engine.contract import Stats
 
-SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+"""Other methods are counted as one: a caller may make up any."""
 
 
-class Metrics:
-    """The counters of one server; its own registry, so that two servers in one process do not mix."""
+class Metrics(Collector):
+    """The counts of one server; its own registry, so that two servers in one process do not mix."""
 
     def __init__(self) -> None:
         self.interactive = 0
         """Generations under way that somebody waits for."""
+        self._running: Counter[str] = Counter()
+        self._requests: Counter[tuple[str, str, int]] = Counter()
+        self._tallies: dict[Kind, Tally] = {}
+        self._jobs: Mapping[str, int] = {}
+        self._waiting = self._dropped = 0
         self._registry = CollectorRegistry()
-        self._requests = Counter(
-            "pumice_requests", "Requests answered.", ["route", "method", "status"], registry=self._registry
-        )
-        self._running = Gauge(
-            "pumice_generations_running", "Generations under way.", ["model"], registry=self._registry
-        )
-        self._duration = Histogram(
-            "gen_ai_server_request_duration_seconds",
-            "From a generation's request to the end of its answer.",
-            ["operation", "model"],
-            buckets=SECONDS,
-            registry=self._registry,
-        )
-        self._first = Histogram(
-            "gen_ai_server_time_to_first_token_seconds",
-            "From a generation's request to its first token.",
-            ["operation", "model"],
-            buckets=SECONDS,
-            registry=self._registry,
-        )
         self._engine_running = Gauge(
             "pumice_engine_running",
             "Answers under way in an engine process.",
@@ -50,12 +44,7 @@ class Metrics:
         self._engine_memory = Gauge(
             "pumice_engine_memory_bytes", "Memory of an engine process.", ["folder", "engine"], registry=self._registry
         )
-        self._tokens = Counter(
-            "gen_ai_client_token_usage",
-            "Tokens, by model and type (input, output).",
-            ["model", "type"],
-            registry=self._registry,
-        )
+        self._registry.register(self)
 
     def engines(self, running: Sequence[tuple[Path, str, Stats]]) -> None:
         """Replace what is known of the engine processes by what they say now."""
@@ -66,26 +55,51 @@ class Metrics:
             self._engine_running.labels(*labels).set(stats.running)
             self._engine_memory.labels(*labels).set(stats.rss_bytes)
 
-    def answered(self, route: str, method: str, status: int) -> None:
-        """Count one request."""
-        self._requests.labels(route, method, str(status)).inc()
+    def rooms(self, jobs: Mapping[str, int], waiting: int, dropped: int) -> None:
+        """Replace what is known of the jobs, by state, and of the request log."""
+        self._jobs, self._waiting, self._dropped = jobs, waiting, dropped
+
+    def answered(self, exchange: Exchange, route: str, method: str, status: int) -> None:
+        """Count one request that has ended; `status` is the one that was sent."""
+        self._requests[route, method if method in METHODS else "other", status] += 1
+        if kind := kind_of(exchange, exchange.outcome(status)):
+            tally = self._tallies.get(kind)
+            if tally is None:
+                tally = self._tallies[kind] = Tally()
+            tally.add(exchange)
 
     @contextmanager
     def generation(self, exchange: Exchange) -> Iterator[None]:
-        """Measure one generation, whether it ends, fails or is cancelled."""
-        operation, model = exchange.operation, exchange.model
-        self._running.labels(model).inc()
+        """Count one generation while it is under way, and note how it ended."""
+        model = exchange.model
+        self._running[model] += 1
         self.interactive += not exchange.background
+        finish = "abort"  # left in the middle: the caller has gone
         try:
             yield
+            finish = "stop"
+        except Exception:
+            exchange.said.finish = "error"
+            raise
         finally:
-            self._running.labels(model).dec()
+            exchange.said.finish = exchange.said.finish or finish
+            self._running[model] -= 1
             self.interactive -= not exchange.background
-            self._duration.labels(operation, model).observe(exchange.seconds())
-            if exchange.first_after is not None:
-                self._first.labels(operation, model).observe(exchange.first_after)
-            self._tokens.labels(model, "input").inc(exchange.input_tokens)
-            self._tokens.labels(model, "output").inc(exchange.output_tokens)
+
+    def collect(self) -> Iterable[Metric]:
+        """Everything that is not kept by prometheus_client itself."""
+        requests = CounterMetricFamily("pumice_requests", "Requests answered.", labels=["route", "method", "status"])
+        for (route, method, status), count in self._requests.items():
+            requests.add_metric([route, method, str(status)], count)
+        jobs = GaugeMetricFamily("pumice_jobs", "Jobs.", labels=["state"])
+        for state, count in self._jobs.items():
+            jobs.add_metric([state], count)
+        yield from (requests, jobs)
+        yield GaugeMetricFamily("pumice_log_waiting", "Requests that wait to be written to the log.", self._waiting)
+        yield CounterMetricFamily("pumice_log_dropped", "Requests that the log has lost.", self._dropped)
+        yield from dialects.vllm(self._tallies, self._running)
+        yield from dialects.opentelemetry(self._tallies)
+        yield from dialects.cloudwatch(self._tallies)
 
     def text(self) -> bytes:
         """Everything in Prometheus' exposition format."""

@@ -84,12 +84,18 @@ class Platform:
         """Have the dispatcher look at the jobs now."""
         self.dispatcher.nudge()
 
+    async def measure(self) -> bytes:
+        """The metrics as Prometheus reads them, with what every room says of itself now."""
+        self.metrics.engines(await self.pool.stats())
+        self.metrics.rooms(await asyncio.to_thread(self.queue.count), self.log.waiting, self.log.dropped)
+        return self.metrics.text()
+
     def answered(self, exchange: Exchange, route: str, method: str, status: int) -> None:
         """Count, charge and log a request that has ended, however it did."""
-        self.metrics.answered(route, method, status)
+        self.metrics.answered(exchange, route, method, status)
         self.meter.spend(exchange.key, exchange.input_tokens + exchange.output_tokens)
         if exchange.operation:
-            self.log.add(exchange.record(status, self.log_bodies))
+            self.log.add(exchange.record(exchange.outcome(status), self.log_bodies))
         for part in self.parts:
             part.answered(exchange, status)
 

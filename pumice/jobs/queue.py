@@ -19,7 +19,7 @@ from typing import Any
 
 import orjson
 import psutil
-from sqlalchemy import Engine, RowMapping, insert, or_, select, true, update
+from sqlalchemy import Engine, RowMapping, func, insert, or_, select, true, update
 
 from pumice.config import Home
 from pumice.errors import ConflictError, InputError, NotFoundError
@@ -89,6 +89,13 @@ class Queue:
         with self.database.connect() as connection:
             rows = connection.execute(select(jobs).order_by(jobs.c.created.desc(), jobs.c.id)).mappings().all()
         return tuple(self._seen(row) for row in rows)
+
+    def count(self) -> dict[str, int]:
+        """How many jobs are in each state, as the records have it; no process is looked at."""
+        wanted = select(jobs.c.state, func.count().label("jobs")).group_by(jobs.c.state)
+        with self.database.connect() as connection:
+            found = {row.state: row.jobs for row in connection.execute(wanted)}
+        return {state.value: found.get(state, 0) for state in JobState}
 
     def unended(self) -> tuple[Job, ...]:
         """The background jobs that a server has still to do something for, the oldest first."""

@@ -55,6 +55,11 @@ class Log:
         self._thread = threading.Thread(target=self._write, name="request log", daemon=True)
         self._thread.start()
 
+    @property
+    def waiting(self) -> int:
+        """Requests that are not written yet."""
+        return len(self._waiting)
+
     def add(self, request: Request) -> None:
         """Take one to be written; never waits for the database. The bodies must not be changed any more."""
         request, size = fitted(request)

@@ -231,11 +231,9 @@ def test_the_counts_of_generation(live: Live) -> None:
     answer = live.client.chat.completions.create(model="blue", messages=ASK, temperature=0, max_tokens=4)
     text = httpx.get(f"{live.url}/metrics").text
     lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
-    assert float(lines['gen_ai_client_token_usage_total{model="blue@1",type="input"}']) >= answer.usage.prompt_tokens
-    assert float(lines['gen_ai_client_token_usage_total{model="blue@1",type="output"}']) >= 4
-    assert float(lines['gen_ai_server_request_duration_seconds_count{model="blue@1",operation="chat"}']) >= 1
-    assert float(lines['gen_ai_server_time_to_first_token_seconds_count{model="blue@1",operation="chat"}']) >= 1
-    assert float(lines['pumice_generations_running{model="blue@1"}']) == 0
+    assert float(lines['vllm:prompt_tokens_total{model_name="blue@1"}']) >= answer.usage.prompt_tokens
+    assert float(lines['vllm:generation_tokens_total{model_name="blue@1"}']) >= 4
+    assert float(lines['vllm:num_requests_running{model_name="blue@1"}']) == 0
 
 
 def test_the_example_runs(live: Live) -> None:
