@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from pumice.api.openai.refusals import near
 from pumice.api.platform import Platform
@@ -59,7 +60,7 @@ def submit(
 def settings(given: Mapping[str, str]) -> dict[str, Any]:
     """Recipe values from text, as wires send them: `{"lora.r": "8"}` becomes `{"lora": {"r": 8}}`.
 
-    Text is read as YAML; quotes around a word, as JSON writes it, go.
+    Text is read as YAML; quotes around a word, as JSON writes it, go. Raises `RequestError` for what is none.
     """
     values: dict[str, Any] = {}
     for key, text in given.items():
@@ -67,7 +68,13 @@ def settings(given: Mapping[str, str]) -> dict[str, Any]:
         place = values
         for table in tables:
             place = place.setdefault(table, {})
-        place[last] = YAML(typ="safe").load(text)
+            if not isinstance(place, dict):
+                raise RequestError(f"{key}: {table} has a value of its own.", fix="Give one of the two.", field=key)
+        try:
+            place[last] = YAML(typ="safe").load(text)
+        except YAMLError as error:
+            what = f"{key} = {text[:80]!r} cannot be read."
+            raise RequestError(what, fix="Write a number, a word, or JSON.", field=key) from error
     return values
 
 

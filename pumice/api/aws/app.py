@@ -12,10 +12,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from pumice.api.aws import bedrock, runtime, sagemaker, sts
-from pumice.api.aws.bedrock import parts
+from pumice.api.aws import bedrock, cloudwatch, runtime, sagemaker, sts
+from pumice.api.aws.bedrock import parts as bedrock_parts
 from pumice.api.aws.errors import AwsError
-from pumice.api.aws.sagemaker import rising
+from pumice.api.aws.sagemaker import parts as sagemaker_parts
 from pumice.api.aws.services import BEDROCK, BY_SIGNING_NAME
 from pumice.api.aws.wire import AwsService, Call
 from pumice.api.exchange import Exchange
@@ -24,8 +24,8 @@ from pumice.api.platform import Platform
 # KEY/DATE/REGION/SERVICE/aws4_request
 _CREDENTIAL = re.compile(r"Credential=[^/,\s]+/\d{8}/[^/]+/([a-z0-9-]+)/aws4_request")
 SERVED = ("s3", "sts", *BY_SIGNING_NAME)
-HANDLERS = (bedrock, runtime, sagemaker)
-"""Packages that serve operations, which they do once they are imported."""
+HANDLERS = (bedrock, cloudwatch, runtime, sagemaker)
+"""What that serve operations, which they do once they are imported."""
 
 
 def signing_name(scope: Scope) -> str | None:
@@ -37,8 +37,8 @@ def signing_name(scope: Scope) -> str | None:
 
 def attend(platform: Platform) -> None:
     """Add what these services have beside the requests to a platform that is not running yet."""
-    parts.attend(platform)
-    rising.attend(platform)
+    bedrock_parts.attend(platform)
+    sagemaker_parts.attend(platform)
 
 
 Found = tuple[AwsService, OperationModel, dict[str, str]]

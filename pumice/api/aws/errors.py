@@ -16,8 +16,8 @@ from pumice.errors import (
     UnavailableError,
 )
 
-RETRY_SECONDS = "2"
-"""How long a client waits before it asks again."""
+RETRY_SECONDS = 2
+"""How long a client waits before it asks again, where the failure does not say."""
 
 
 class AwsError(Exception):
@@ -30,12 +30,12 @@ class AwsError(Exception):
 
 # For each failure, the names that services use, the usual one first, and the status where none is modelled.
 _NAMES: tuple[tuple[type[PumiceError], tuple[str, ...], int], ...] = (
-    (NotFoundError, ("ResourceNotFoundException", "ResourceNotFound", "ValidationException"), 404),
+    (NotFoundError, ("ResourceNotFoundException", "ResourceNotFound", "ValidationError", "ValidationException"), 404),
     (ConflictError, ("ConflictException", "ResourceInUse", "ValidationException"), 409),
     (DeniedError, ("AccessDeniedException",), 403),
     (ExhaustedError, ("ThrottlingException", "ServiceQuotaExceededException", "ResourceLimitExceeded"), 429),
     (UnavailableError, ("ServiceUnavailableException", "ServiceUnavailable", "InternalServerException"), 503),
-    (StoppedError, ("ModelErrorException",), 499),
+    (StoppedError, ("ModelErrorException", "ModelError"), 499),
 )
 
 
@@ -48,6 +48,8 @@ def translate(error: PumiceError, op: OperationModel, model: ServiceModel) -> Aw
             # SageMaker declares few errors, and says ValidationException for the rest.
             usual = names[-1] if model.service_name == "sagemaker" else names[0]
             code = next((name for name in names if name in declared), usual)
-            headers = {"Retry-After": RETRY_SECONDS} if status in (429, 503) else {}
+            seconds = error.seconds if isinstance(error, ExhaustedError) else RETRY_SECONDS
+            headers = {"Retry-After": str(seconds)} if status in (429, 503) else {}
             return AwsError(code, message, status, headers)
-    return AwsError("ValidationException", message)
+    # InvokeEndpoint has its own name for it.
+    return AwsError("ValidationError" if "ValidationError" in declared else "ValidationException", message)

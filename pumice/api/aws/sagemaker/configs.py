@@ -34,7 +34,7 @@ def create_endpoint_config(call: Call, request: dict[str, Any]) -> dict[str, Any
         if "ModelName" in variant:
             kept.get(call.platform, "model", variant["ModelName"])
     name = request["EndpointConfigName"]
-    call.platform.documents.add(kept.kind_of(WORD), name, {"request": request})
+    kept.add(call.platform, WORD, name, {"request": request})
     return {"EndpointConfigArn": kept.arn_of(WORD, name)}
 
 

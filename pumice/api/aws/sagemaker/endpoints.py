@@ -7,45 +7,50 @@ that it had before.
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Mapping
 from typing import Any
 
 from pumice.api.aws.errors import AwsError
 from pumice.api.aws.sagemaker import kept
-from pumice.api.aws.sagemaker.rising import tasks
+from pumice.api.aws.sagemaker.rising import COMPONENT, Rising
+from pumice.api.aws.sagemaker.rising import ENDPOINT as WORD
 from pumice.api.aws.services import SAGEMAKER
 from pumice.api.aws.wire import Call
 from pumice.api.platform import Platform
-from pumice.errors import PumiceError
 from pumice.records import Document
-
-WORD = "endpoint"
-LOGGER = logging.getLogger(__name__)
 
 
 @SAGEMAKER.operation
 async def create_endpoint(call: Call, request: dict[str, Any]) -> dict[str, Any]:
     """Begin to serve a configuration; `Creating` until its models have engines."""
     platform, name = call.platform, request["EndpointName"]
-    variants = _variants(platform, request["EndpointConfigName"])
-    body = {"config": request["EndpointConfigName"], "variants": variants, "status": "Creating"}
-    platform.documents.add(kept.kind_of(WORD), name, body)
-    tasks(platform).start(f"endpoint {name}", bring_up(platform, name, variants, request["EndpointConfigName"]))
+
+    def keep() -> None:
+        wanted = _wanted(platform, request["EndpointConfigName"])
+        body = {"request": request, **wanted, "status": "Creating", "failure": "", "pending": wanted}
+        kept.add(platform, WORD, name, body)
+
+    await asyncio.to_thread(keep)
+    await platform.part(Rising).begin(WORD, name)
     return {"EndpointArn": kept.arn_of(WORD, name)}
 
 
 @SAGEMAKER.operation
 async def update_endpoint(call: Call, request: dict[str, Any]) -> dict[str, Any]:
     """Go over to another configuration without a request lost: the old variants answer until the new ones can."""
-    platform, config = call.platform, request["EndpointConfigName"]
-    found = _ready(platform, request["EndpointName"])
-    variants = _variants(platform, config)
-    if request.get("RetainAllVariantProperties"):
-        variants = {name: {**each, "weight": _weight(found, name, each)} for name, each in variants.items()}
-    platform.documents.change(found.kind, found.name, status="Updating", failure=None)
-    tasks(platform).start(f"endpoint {found.name}", bring_up(platform, found.name, variants, config))
-    return {"EndpointArn": kept.arn_of(WORD, found.name)}
+    platform = call.platform
+
+    def keep() -> str:
+        found = _ready(platform, request["EndpointName"])
+        wanted = _wanted(platform, request["EndpointConfigName"])
+        if request.get("RetainAllVariantProperties"):
+            for name, variant in wanted["variants"].items():
+                variant["weight"] = found.body["variants"].get(name, variant)["weight"]
+        platform.documents.change(found.kind, found.name, status="Updating", failure="", pending=wanted)
+        return found.name
+
+    name = await asyncio.to_thread(keep)
+    await platform.part(Rising).begin(WORD, name)
+    return {"EndpointArn": kept.arn_of(WORD, name)}
 
 
 @SAGEMAKER.operation
@@ -65,14 +70,9 @@ def update_endpoint_weights_and_capacities(call: Call, request: dict[str, Any]) 
 
 
 @SAGEMAKER.operation
-async def describe_endpoint(call: Call, request: dict[str, Any]) -> dict[str, Any]:
+def describe_endpoint(call: Call, request: dict[str, Any]) -> dict[str, Any]:
     """An endpoint with its variants and their weights."""
-    platform = call.platform
-    found = kept.get(platform, WORD, request["EndpointName"])
-    if found.body["status"] in ("Creating", "Updating") and not tasks(platform).runs(f"endpoint {found.name}"):
-        # The server was started anew in between.
-        variants = _variants(platform, found.body["config"])
-        tasks(platform).start(f"endpoint {found.name}", bring_up(platform, found.name, variants, found.body["config"]))
+    found = kept.get(call.platform, WORD, request["EndpointName"])
     shown = [
         {
             "VariantName": name,
@@ -83,60 +83,47 @@ async def describe_endpoint(call: Call, request: dict[str, Any]) -> dict[str, An
         }
         for name, variant in found.body["variants"].items()
     ]
-    failure = {"FailureReason": found.body["failure"]} if found.body.get("failure") else {}
+    failure = {"FailureReason": found.body["failure"]} if found.body["failure"] else {}
     return {**_summary(found), "EndpointConfigName": found.body["config"], "ProductionVariants": shown, **failure}
 
 
 @SAGEMAKER.operation
 def list_endpoints(call: Call, request: dict[str, Any]) -> dict[str, Any]:
     """Endpoints by name and status."""
-    found, following = kept.page(call.platform, WORD, request, _summary)
+    found, following = kept.page(call.platform, WORD, request, _summary, "EndpointStatus")
     return {"Endpoints": found, **following}
 
 
 @SAGEMAKER.operation
 async def delete_endpoint(call: Call, request: dict[str, Any]) -> None:
-    """End an endpoint; its models and configuration stay."""
-    found = kept.get(call.platform, WORD, request["EndpointName"])
-    await tasks(call.platform).cancel(f"endpoint {found.name}")
-    kept.delete(call.platform, WORD, found.name)
+    """End an endpoint; its models and configuration stay. Refused while it has inference components."""
+    platform = call.platform
+
+    def find() -> str:
+        found = kept.get(platform, WORD, request["EndpointName"])
+        inside = [each.name for each in platform.documents.list(kept.kind_of(COMPONENT))
+                  if each.body["endpoint"] == found.name]  # fmt: skip
+        if inside:
+            sentence = f"Endpoint {found.name} has inference components: delete {', '.join(inside)} first."
+            raise AwsError("ValidationException", sentence)
+        return found.name
+
+    name = await asyncio.to_thread(find)
+    await platform.part(Rising).leave(WORD, name)
+    await asyncio.to_thread(kept.delete, platform, WORD, name)
 
 
-async def bring_up(platform: Platform, name: str, variants: Mapping[str, Any], config: str) -> None:
-    """Start an engine for every variant, then let them answer; what fails leaves the old ones in place."""
-    before = platform.documents.get(kept.kind_of(WORD), name).body["status"]
-    try:
-        for variant in variants.values():
-            if variant["served"]:
-                await engine_for(platform, variant["served"])
-    except PumiceError as error:
-        status = "Failed" if before == "Creating" else "InService"
-        reason = " ".join(str(error).split())
-        platform.documents.change(kept.kind_of(WORD), name, status=status, failure=reason)
-        LOGGER.warning("endpoint %s: %s", name, reason)
-        return
-    platform.documents.change(kept.kind_of(WORD), name, status="InService", variants=dict(variants), config=config)
-
-
-async def engine_for(platform: Platform, name: str) -> None:
-    """Have an engine that answers for `name`. Raises `PumiceError` when there cannot be one."""
-    await platform.ready(await asyncio.to_thread(platform.names.find, name))
-
-
-def _variants(platform: Platform, config: str) -> dict[str, Any]:
-    """The variants of a configuration: for each its weight and what it serves, None where components do."""
-    found = kept.get(platform, "endpoint-config", config).body["request"]["ProductionVariants"]
-    return {
+def _wanted(platform: Platform, config: str) -> dict[str, Any]:
+    """A configuration as an endpoint keeps it: for each variant its weight and what it serves, None for components."""
+    found = kept.get(platform, "endpoint-config", config)
+    variants = {
         each["VariantName"]: {
             "weight": each.get("InitialVariantWeight", 1.0),
             "served": kept.get(platform, "model", each["ModelName"]).body["served"] if "ModelName" in each else None,
         }
-        for each in found
+        for each in found.body["request"]["ProductionVariants"]
     }
-
-
-def _weight(found: Document, name: str, variant: Mapping[str, Any]) -> float:
-    return float(found.body["variants"].get(name, variant)["weight"])
+    return {"config": found.name, "variants": variants}
 
 
 def _ready(platform: Platform, name: str) -> Document:

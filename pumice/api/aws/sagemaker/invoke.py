@@ -6,6 +6,7 @@ Two bodies are read, as AWS's own containers for language models read them: `{"i
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -20,9 +21,11 @@ from pumice.api.aws.sagemaker import kept
 from pumice.api.aws.services import SAGEMAKER_RUNTIME
 from pumice.api.aws.wire import Call
 from pumice.api.generation import Answering, begin, room, unless_gone
+from pumice.api.platform import Platform
 from pumice.api.served import Served
 from pumice.engine.answer import Ask
 from pumice.engine.contract import Sampling
+from pumice.errors import PumiceError
 from pumice.records import Turn
 from pumice.traffic.variants import choose
 
@@ -36,9 +39,10 @@ class Parameters(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     max_new_tokens: int = Field(256, ge=1)
-    temperature: float = Field(1.0, ge=0)
-    top_p: float = Field(1.0, ge=0, le=1)
-    do_sample: bool = True
+    temperature: float | None = Field(None, ge=0)
+    top_p: float | None = Field(None, ge=0, le=1)
+    do_sample: bool = False
+    """Greedy unless this, a temperature or a top_p is given, as those containers have it."""
     seed: int | None = None
     stop: list[str] = []
     return_full_text: bool = False
@@ -140,19 +144,18 @@ def _read(call: Call, request: Mapping[str, Any]) -> Body:
 
 
 async def _begin(call: Call, request: Mapping[str, Any], body: Body) -> tuple[Answering, str]:
-    name, variant = _target(call, request)
+    name, variant = await asyncio.to_thread(_target, call.platform, request)
     ask = partial(_text_ask, body) if isinstance(body, Text) else partial(_chat_ask, body)
     answering = await begin(call.platform, call.exchange, partial(call.platform.names.find, name), ask)
     call.exchange.variant = variant
     return answering, variant
 
 
-def _target(call: Call, request: Mapping[str, Any]) -> tuple[str, str]:
+def _target(platform: Platform, request: Mapping[str, Any]) -> tuple[str, str]:
     """The model that is to answer and the name of its variant."""
-    platform = call.platform
-    endpoint = kept.get(platform, "endpoint", request["EndpointName"])
+    endpoint = kept.get(platform, "endpoint", request["EndpointName"], "ValidationError")
     if component := request.get("InferenceComponentName"):
-        found = kept.get(platform, "inference-component", component)
+        found = kept.get(platform, "inference-component", component, "ValidationError")
         if found.body["endpoint"] != endpoint.name or found.body["status"] != "InService":
             raise AwsError("ValidationError", f"Inference component {component} is not in service on {endpoint.name}.")
         return found.body["served"], found.body["request"].get("VariantName", "AllTraffic")
@@ -172,10 +175,11 @@ def _target(call: Call, request: Mapping[str, Any]) -> tuple[str, str]:
 def _text_ask(body: Text, served: Served) -> list[Ask]:
     given = body.parameters
     ids = served.renderer.encode(body.inputs) or list(served.renderer.stop_ids[:1])
+    chosen = given.do_sample or given.temperature is not None or given.top_p is not None
     sampling = Sampling(
         max_tokens=min(given.max_new_tokens, room(served, ids, "inputs")),
-        temperature=given.temperature if given.do_sample else 0.0,
-        top_p=given.top_p,
+        temperature=(1.0 if given.temperature is None else given.temperature) if chosen else 0.0,
+        top_p=1.0 if given.top_p is None else given.top_p,
         seed=given.seed,
     )
     return [Ask(ids, sampling, stop=tuple(given.stop))]
@@ -215,8 +219,12 @@ async def _chunks(call: Call, answering: Answering) -> AsyncGenerator[str, None]
 async def _parts(first: str, rest: AsyncGenerator[str, None]) -> AsyncIterator[dict[str, Any]]:
     async with aclosing(rest):
         yield {"PayloadPart": {"Bytes": first.encode()}}
-        async for line in rest:
-            yield {"PayloadPart": {"Bytes": line.encode()}}
+        try:
+            async for line in rest:
+                yield {"PayloadPart": {"Bytes": line.encode()}}
+        except PumiceError as error:
+            # The status has been sent; this is what a stream has for it.
+            raise AwsError("ModelStreamError", " ".join(str(error).split())) from error
 
 
 def _usage(call: Call) -> dict[str, int]:

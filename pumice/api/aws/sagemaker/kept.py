@@ -8,12 +8,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pumice.api.aws.errors import AwsError
-from pumice.api.aws.names import arn
+from pumice.api.aws.names import arn, resource
 from pumice.api.platform import Platform
-from pumice.errors import NotFoundError
+from pumice.errors import ConflictError
 from pumice.records import Document
 
 PAGE = 100
+"""How many summaries a page has when the request does not say."""
+
+Summary = Mapping[str, Any]
 
 
 def kind_of(word: str) -> str:
@@ -21,50 +24,83 @@ def kind_of(word: str) -> str:
     return f"sagemaker-{word}"
 
 
+TAGS = kind_of("tags")
+"""Documents named by the ARN of what has the tags."""
+
+
 def arn_of(word: str, name: str) -> str:
     """SageMaker's ARNs are in small letters."""
     return arn("sagemaker", f"{word}/{name.lower()}")
 
 
-def get(platform: Platform, word: str, name: str) -> Document:
-    """The thing with this name, or the last part of this ARN. SageMaker says ValidationException for one it lacks."""
-    name = name.rsplit("/", 1)[-1] if name.startswith("arn:") else name
-    found = platform.documents.find(kind_of(word), name)
-    if found is None:
-        known = [each.name for each in platform.documents.list(kind_of(word))]
-        there = f" There is {', '.join(known[:5])}." if known else ""
-        raise AwsError("ValidationException", f"Could not find {word} {name!r}.{there}")
-    return found
+def add(platform: Platform, word: str, name: str, body: Mapping[str, Any], taken: str = "ValidationException") -> None:
+    """Keep a new one. Raises `AwsError` with the code `taken` when there is one of this name."""
+    try:
+        platform.documents.add(kind_of(word), name, body)
+    except ConflictError as error:
+        raise AwsError(taken, f"There is a {spoken(word)} {name!r} already; choose another name.") from error
+
+
+def find(platform: Platform, word: str, name: str) -> Document | None:
+    """The thing with this name or ARN, None when there is none."""
+    if not name.startswith("arn:"):
+        return platform.documents.find(kind_of(word), name)
+    kind, _, wanted = resource(name).partition("/")
+    all_ = platform.documents.list(kind_of(word)) if kind == word else ()
+    return next((each for each in all_ if each.name.lower() == wanted.lower()), None)
+
+
+def get(platform: Platform, word: str, name: str, absent: str = "ValidationException") -> Document:
+    """The thing with this name or ARN. Raises `AwsError` with the code `absent`, which SageMaker uses for this."""
+    if found := find(platform, word, name):
+        return found
+    known = [each.name for each in platform.documents.list(kind_of(word))]
+    there = f" There is {', '.join(known[:5])}." if known else ""
+    raise AwsError(absent, f"Could not find {spoken(word)} {name!r}.{there}")
 
 
 def delete(platform: Platform, word: str, name: str) -> None:
-    """Forget it. Raises as `get` does."""
-    try:
-        platform.documents.delete(kind_of(word), get(platform, word, name).name)
-    except NotFoundError as error:
-        raise AwsError("ValidationException", f"Could not find {word} {name!r}.") from error
+    """Forget it, and its tags. Raises as `get` does."""
+    found = get(platform, word, name)
+    platform.documents.delete(found.kind, found.name)
+    if platform.documents.find(TAGS, arn_of(word, found.name)):
+        platform.documents.delete(TAGS, arn_of(word, found.name))
 
 
 def page(
-    platform: Platform, word: str, request: Mapping[str, Any], summary: Callable[[Document], Mapping[str, Any]]
-) -> tuple[list[Mapping[str, Any]], dict[str, str]]:
-    """One page of summaries by creation, and the token for the next; filters by name, status and time of creation."""
-    documents = [each for each in platform.documents.list(kind_of(word)) if _fits(each, request)]
-    # Newest first, unless asked otherwise; the name decides between two of the same moment.
-    documents.sort(key=_place, reverse=request.get("SortOrder", "Descending") == "Descending")
+    platform: Platform,
+    word: str,
+    request: Mapping[str, Any],
+    summary: Callable[[Document], Summary | None],
+    status: str = "",
+    order: str = "Descending",
+) -> tuple[list[Summary], dict[str, str]]:
+    """One page of summaries, and the token for the next: filtered first, so that every page but the last is full.
+
+    What has no summary is left out. `status` is what summaries call their status, `order` what the operation's model
+    says of a request without one.
+    A token says behind which place to go on, so what is made or deleted between two pages moves nothing.
+    """
+    placed = []
+    for document in platform.documents.list(kind_of(word)):
+        told = summary(document) if _fits(document, request) else None
+        if told is not None and _matches(told, request, status):
+            keys = {"Name": document.name, "Status": told.get(status)}
+            key = keys.get(request.get("SortBy", ""), document.created.timestamp())
+            placed.append(((key, document.name), told))
+    falling = request.get("SortOrder", order) == "Descending"
+    placed.sort(key=lambda pair: pair[0], reverse=falling)
     if token := request.get("NextToken"):
         last = _read(token)
-        names = [each.name for each in documents]
-        documents = documents[names.index(last) + 1 :] if last in names else []
+        placed = [(place, told) for place, told in placed if (place < last if falling else place > last)]
     most = request.get("MaxResults", PAGE)
-    following = {"NextToken": _write(documents[most - 1].name)} if len(documents) > most else {}
-    wanted = request.get("StatusEquals")
-    found = [summary(each) for each in documents[:most]]
-    return [each for each in found if wanted is None or wanted in each.values()], following
+    following = {"NextToken": _write(placed[most - 1][0])} if len(placed) > most else {}
+    return [told for _, told in placed[:most]], following
 
 
-def _place(document: Document) -> tuple[float, str]:
-    return document.created.timestamp(), document.name
+def spoken(word: str) -> str:
+    """A word of an ARN as people say it: `endpoint config`."""
+    return word.replace("-", " ")
 
 
 def _fits(document: Document, request: Mapping[str, Any]) -> bool:
@@ -75,12 +111,22 @@ def _fits(document: Document, request: Mapping[str, Any]) -> bool:
     )
 
 
-def _write(name: str) -> str:
-    return base64.urlsafe_b64encode(json.dumps(name).encode()).decode()
+def _matches(told: Summary, request: Mapping[str, Any], status: str) -> bool:
+    changed = told.get("LastModifiedTime")
+    return (
+        request.get("StatusEquals") in (None, told.get(status))
+        and ("LastModifiedTimeAfter" not in request or changed > request["LastModifiedTimeAfter"])
+        and ("LastModifiedTimeBefore" not in request or changed < request["LastModifiedTimeBefore"])
+    )
 
 
-def _read(token: str) -> str:
+def _write(place: tuple[float | str, str]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(place).encode()).decode()
+
+
+def _read(token: str) -> tuple[Any, str]:
     try:
-        return str(json.loads(base64.urlsafe_b64decode(token)))
-    except ValueError as error:
+        key, name = json.loads(base64.urlsafe_b64decode(token))
+        return key, str(name)
+    except (ValueError, TypeError) as error:
         raise AwsError("ValidationException", f"NextToken {token[:40]!r} was not given by this operation.") from error

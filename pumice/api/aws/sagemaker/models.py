@@ -31,7 +31,7 @@ def create_model(call: Call, request: dict[str, Any]) -> dict[str, Any]:
     if len(containers) != 1:
         raise AwsError("ValidationException", f"A model has one container here; this request has {len(containers)}.")
     served = resolve(call.platform, containers[0])
-    call.platform.documents.add(kept.kind_of(WORD), name, {"request": request, "served": served})
+    kept.add(call.platform, WORD, name, {"request": request, "served": served})
     return {"ModelArn": kept.arn_of(WORD, name)}
 
 
@@ -71,7 +71,7 @@ def resolve(platform: Platform, container: Mapping[str, Any]) -> str:
     if named:
         return version_or_base(platform, named, VARIABLE)
     if package := container.get("ModelPackageName"):
-        return _packaged(platform, package)
+        return str(kept.get(platform, "model-package", package).body["served"])
     source = container.get("ModelDataSource", {}).get("S3DataSource", {}).get("S3Uri") or container.get("ModelDataUrl")
     if source:
         for job in platform.documents.list(kept.kind_of("training-job")):
@@ -88,15 +88,6 @@ def resolve(platform: Platform, container: Mapping[str, Any]) -> str:
         "The container names no model: give ModelDataUrl (of a training job here), ModelPackageName, or "
         f"Environment.{VARIABLE} with a registered name.",
     )
-
-
-def _packaged(platform: Platform, name: str) -> str:
-    """What a package stands for. Its ARN is in small letters, and its name has the group before the slash."""
-    wanted = name.rpartition(":model-package/")[2].lower()
-    for each in platform.documents.list(kept.kind_of("model-package")):
-        if each.name.lower() == wanted:
-            return str(each.body["served"])
-    raise AwsError("ValidationException", f"Could not find model package {name!r}.")
 
 
 def version_or_base(platform: Platform, name: str, field: str) -> str:

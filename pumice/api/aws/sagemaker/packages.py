@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from pumice.records import Document, Stage
 GROUP = "model-package-group"
 WORD = "model-package"
 PENDING = "PendingManualApproval"
+_NUMBERS = threading.Lock()
 STAGES = {"Approved": Stage.PRODUCTION, "Rejected": Stage.ARCHIVED, PENDING: Stage.CANDIDATE}
 
 
@@ -23,7 +25,7 @@ STAGES = {"Approved": Stage.PRODUCTION, "Rejected": Stage.ARCHIVED, PENDING: Sta
 def create_model_package_group(call: Call, request: dict[str, Any]) -> dict[str, Any]:
     """Make a group, which numbers its packages."""
     name = request["ModelPackageGroupName"]
-    call.platform.documents.add(kept.kind_of(GROUP), name, {"request": request, "last": 0})
+    kept.add(call.platform, GROUP, name, {"request": request, "last": 0})
     return {"ModelPackageGroupArn": kept.arn_of(GROUP, name)}
 
 
@@ -37,7 +39,7 @@ def describe_model_package_group(call: Call, request: dict[str, Any]) -> dict[st
 @SAGEMAKER.operation
 def list_model_package_groups(call: Call, request: dict[str, Any]) -> dict[str, Any]:
     """Groups by name."""
-    found, following = kept.page(call.platform, GROUP, request, _group)
+    found, following = kept.page(call.platform, GROUP, request, _group, order="Ascending")
     return {"ModelPackageGroupSummaryList": found, **following}
 
 
@@ -67,23 +69,27 @@ def create_model_package(call: Call, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def add(platform: Platform, group: str, body: Mapping[str, Any]) -> str:
-    """The ARN of a new package of `group`, with the next number."""
-    found = kept.get(platform, GROUP, group)
-    number = int(found.body["last"]) + 1
-    platform.documents.change(found.kind, found.name, last=number)
-    approval = body["request"].get("ModelApprovalStatus", PENDING)
-    name = f"{found.name}/{number}"
-    document = platform.documents.add(
-        kept.kind_of(WORD), name, {**body, "group": found.name, "number": number, "approval": approval}
-    )
-    _stage(platform, document)
+    """The ARN of a new package of `group`, with the next number; of a job's package only once, however often told."""
+    with _NUMBERS:
+        found = kept.get(platform, GROUP, group)
+        for each in platform.documents.list(kept.kind_of(WORD)) if "job" in body else ():
+            if each.body.get("job") == body["job"]:
+                return kept.arn_of(WORD, each.name)
+        number = int(found.body["last"]) + 1
+        name = f"{found.name}/{number}"
+        approval = body["request"].get("ModelApprovalStatus", PENDING)
+        platform.documents.change(found.kind, found.name, last=number)
+        kept.add(platform, WORD, name, {**body, "group": found.name, "number": number, "approval": approval})
+    # One that waits for approval says nothing yet: its version may be in production already.
+    if approval != PENDING:
+        _stage(platform, body["served"], approval)
     return kept.arn_of(WORD, name)
 
 
 @SAGEMAKER.operation
 def describe_model_package(call: Call, request: dict[str, Any]) -> dict[str, Any]:
     """A package with its approval."""
-    found = get(call.platform, request["ModelPackageName"])
+    found = kept.get(call.platform, WORD, request["ModelPackageName"])
     asked = {
         key: found.body["request"][key]
         for key in ("InferenceSpecification", "ModelMetrics", "CustomerMetadataProperties")
@@ -93,6 +99,7 @@ def describe_model_package(call: Call, request: dict[str, Any]) -> dict[str, Any
         **_summary(found),
         **asked,
         "ModelPackageName": found.name,
+        **({"ApprovalDescription": found.body["reason"]} if found.body.get("reason") else {}),
         "LastModifiedTime": found.updated,
         "ModelPackageStatusDetails": {"ValidationStatuses": []},
     }
@@ -101,47 +108,38 @@ def describe_model_package(call: Call, request: dict[str, Any]) -> dict[str, Any
 @SAGEMAKER.operation
 def list_model_packages(call: Call, request: dict[str, Any]) -> dict[str, Any]:
     """Packages of a group, by approval."""
-    found, following = kept.page(call.platform, WORD, request, _summary)
-    group, approval = request.get("ModelPackageGroupName"), request.get("ModelApprovalStatus")
-    wanted = [
-        each
-        for each in found
-        if (group is None or each["ModelPackageGroupName"] == kept.get(call.platform, GROUP, group).name)
-        and approval in (None, each["ModelApprovalStatus"])
-    ]
-    return {"ModelPackageSummaryList": wanted, **following}
+    platform, approval = call.platform, request.get("ModelApprovalStatus")
+    named = request.get("ModelPackageGroupName")
+    group = kept.get(platform, GROUP, named).name if named else None
+
+    def summary(found: Document) -> dict[str, Any] | None:
+        wanted = group in (None, found.body["group"]) and approval in (None, found.body["approval"])
+        return _summary(found) if wanted else None
+
+    found, following = kept.page(platform, WORD, request, summary, order="Ascending")
+    return {"ModelPackageSummaryList": found, **following}
 
 
 @SAGEMAKER.operation
 def update_model_package(call: Call, request: dict[str, Any]) -> dict[str, Any]:
     """Approve or reject; the registered version follows."""
-    found = get(call.platform, request["ModelPackageArn"])
+    found = kept.get(call.platform, WORD, request["ModelPackageArn"])
     if "ModelApprovalStatus" in request:
-        changed = {"approval": request["ModelApprovalStatus"], "reason": request.get("ApprovalDescription", "")}
-        _stage(call.platform, call.platform.documents.change(found.kind, found.name, **changed))
+        approval, reason = request["ModelApprovalStatus"], request.get("ApprovalDescription", "")
+        _stage(call.platform, found.body["served"], approval)
+        call.platform.documents.change(found.kind, found.name, approval=approval, reason=reason)
     return {"ModelPackageArn": kept.arn_of(WORD, found.name)}
 
 
 @SAGEMAKER.operation
 def delete_model_package(call: Call, request: dict[str, Any]) -> None:
     """Forget a package; the registered version stays."""
-    found = get(call.platform, request["ModelPackageName"])
-    call.platform.documents.delete(found.kind, found.name)
+    kept.delete(call.platform, WORD, request["ModelPackageName"])
 
 
-def get(platform: Platform, name: str) -> Document:
-    """A package by `GROUP/NUMBER` or its ARN, which SageMaker writes in small letters."""
-    wanted = name.rpartition(f":{WORD}/")[2].lower()
-    found = next((each for each in platform.documents.list(kept.kind_of(WORD)) if each.name.lower() == wanted), None)
-    if found is None:
-        raise AwsError("ValidationException", f"Could not find model package {name!r}.")
-    return found
-
-
-def _stage(platform: Platform, package: Document) -> None:
-    served = package.body["served"]
+def _stage(platform: Platform, served: str, approval: str) -> None:
     if platform.registry.has(served):
-        platform.registry.set_stage(served, STAGES[package.body["approval"]])
+        platform.registry.set_stage(served, STAGES[approval])
 
 
 def _group(found: Document) -> dict[str, Any]:

@@ -5,49 +5,35 @@ Two forms of the same: script mode with Pumice's own entry, and the serverless j
 
 from __future__ import annotations
 
-import io
-import tarfile
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pumice.api import training
 from pumice.api.aws.errors import AwsError
-from pumice.api.aws.names import find_entry, tail
-from pumice.api.aws.sagemaker import kept, packages
+from pumice.api.aws.names import slug
+from pumice.api.aws.sagemaker import kept, packages, progress
 from pumice.api.aws.sagemaker.models import version_or_base
+from pumice.api.aws.sagemaker.settling import WORD
 from pumice.api.aws.services import SAGEMAKER
 from pumice.api.aws.wire import Call
 from pumice.api.openai.refusals import near
 from pumice.api.platform import Platform
-from pumice.api.training import Story, read_story
-from pumice.bases.resolve import DEFAULT
-from pumice.errors import ConflictError
-from pumice.records import Document, Job, JobState
-from pumice.store.s3 import Objects
+from pumice.api.training import read_story
+from pumice.bases.catalogue import CATALOGUE
+from pumice.records import Document, Job
+from pumice.store.s3 import Objects, split
 from pumice.train.methods import METHODS
 from pumice.train.recipe import Recipe
 
-WORD = "training-job"
 TECHNIQUES = {"SFT": None, "DPO": "dpo", "RLVR": "rlhf", "RLAIF": "rlhf"}
-"""The method behind each technique of a serverless job; None leaves the choice to the recipe."""
-STATUS = {
-    JobState.QUEUED: "InProgress",
-    JobState.RUNNING: "InProgress",
-    # The dispatcher begins it again.
-    JobState.INTERRUPTED: "InProgress",
-    JobState.STOPPED: "Stopped",
-    JobState.FAILED: "Failed",
-    JobState.SUCCEEDED: "Completed",
-}
-SECONDARY = {
-    "": "Starting",
-    "check": "Downloading",
-    "train": "Training",
-    "evaluate": "Training",
-    "register": "Uploading",
-}
-"""What SageMaker calls the stage that a job is in."""
+"""The method behind each technique of a serverless job; None leaves the choice to `Peft` and the recipe."""
+ELSEWHERE = {"data": "channel `train`", "validation": "channel `validation`", "name": "TrainingJobName"}
+"""Keys of a recipe that a request says in another place."""
+ECHOED = ("HyperParameters", "AlgorithmSpecification", "RoleArn", "InputDataConfig", "OutputDataConfig",
+          "ResourceConfig", "ServerlessJobConfig", "ModelPackageConfig", "Environment")  # fmt: skip
+_HUB = re.compile(r"arn:[^/]*:hub-content/[^/]+/Model/([^/]+)(?:/[\d.]+)?")
 
 
 @SAGEMAKER.operation
@@ -55,19 +41,17 @@ def create_training_job(call: Call, request: dict[str, Any]) -> dict[str, Any]:
     """Queue a training. The entry is Pumice's own; an image that holds another program is refused."""
     platform, name = call.platform, request["TrainingJobName"]
     values = {"name": name, **_recipe(platform, request)}
-    data, validation = _channels(platform, request)
-    training.check_model(platform, str(values.get("model", DEFAULT)))
-    kind = kept.kind_of(WORD)
-    try:
-        platform.documents.add(kind, name, {"request": request, "job": None})
-    except ConflictError as error:
-        raise AwsError("ResourceInUse", f"There is a training job {name!r} already; choose another name.") from error
+    sources, data, validation = _channels(platform, request)
+    split(f"{request['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{name}")
+    if group := request.get("ModelPackageConfig", {}).get("ModelPackageGroupArn"):
+        kept.get(platform, packages.GROUP, group)
+    kept.add(platform, WORD, name, {"request": request, "sources": sources, "job": None}, taken="ResourceInUse")
     try:
         job = training.submit(platform, values, data, validation)
     except BaseException:
-        platform.documents.delete(kind, name)
+        kept.delete(platform, WORD, name)
         raise
-    platform.documents.change(kind, name, job=job.id)
+    platform.documents.change(kept.kind_of(WORD), name, job=job.id)
     return {"TrainingJobArn": kept.arn_of(WORD, name)}
 
 
@@ -75,26 +59,23 @@ def create_training_job(call: Call, request: dict[str, Any]) -> dict[str, Any]:
 def describe_training_job(call: Call, request: dict[str, Any]) -> dict[str, Any]:
     """A job with its statuses, its metrics and, once it is done, where its artifact lies."""
     platform = call.platform
-    found = kept.get(platform, WORD, request["TrainingJobName"])
-    job = settled(platform, found)
-    found = kept.get(platform, WORD, found.name)
+    found = _get(platform, request["TrainingJobName"])
+    # The job before its document: what is written at a job's end is then seen with it.
+    job = platform.queue.get(found.body["job"])
+    found = _get(platform, found.name)
     story = read_story(platform, job)
-    fields = ("HyperParameters", "AlgorithmSpecification", "RoleArn", "InputDataConfig", "OutputDataConfig",
-              "ResourceConfig", "ServerlessJobConfig", "ModelPackageConfig", "Environment")  # fmt: skip
-    asked = {key: found.body["request"][key] for key in fields if key in found.body["request"]}
-    times = {"TrainingStartTime": job.started, "TrainingEndTime": job.ended}
-    seconds = int((job.ended - job.started).total_seconds()) if job.ended and job.started else None
+    told = _summary(platform, found, job)
+    seconds = max(int((job.ended - job.started).total_seconds()), 1) if job.ended and job.started else None
     return {
-        **asked,
-        **_summary(platform, found, job),
-        "SecondaryStatus": _secondary(platform, job, story),
-        "SecondaryStatusTransitions": _transitions(platform, job, story),
+        **{key: found.body["request"][key] for key in ECHOED if key in found.body["request"]},
+        **told,
+        "SecondaryStatusTransitions": progress.transitions(found, job, story, told["SecondaryStatus"]),
         "ModelArtifacts": {"S3ModelArtifacts": found.body.get("artifact", "")},
         "StoppingCondition": found.body["request"].get("StoppingCondition", {}),
-        "FinalMetricDataList": _metrics(story, job),
-        **{key: at for key, at in times.items() if at},
+        "FinalMetricDataList": progress.metrics(story),
+        **({"TrainingStartTime": job.started} if job.started else {}),
         **({"TrainingTimeInSeconds": seconds, "BillableTimeInSeconds": seconds} if seconds is not None else {}),
-        **({"FailureReason": (job.error or "")[:1024]} if job.state is JobState.FAILED else {}),
+        **({"FailureReason": progress.failure(found, job)} if told["TrainingJobStatus"] == "Failed" else {}),
         **({"OutputModelPackageArn": found.body["package"]} if "package" in found.body else {}),
     }
 
@@ -103,60 +84,42 @@ def describe_training_job(call: Call, request: dict[str, Any]) -> dict[str, Any]
 def list_training_jobs(call: Call, request: dict[str, Any]) -> dict[str, Any]:
     """Jobs by name, status and time."""
     platform = call.platform
-    found, following = kept.page(
-        platform, WORD, request, lambda each: _summary(platform, each, settled(platform, each))
-    )
+    jobs = {job.id: job for job in platform.queue.list()}
+
+    def summary(found: Document) -> dict[str, Any] | None:
+        return _summary(platform, found, jobs[found.body["job"]]) if found.body["job"] in jobs else None
+
+    found, following = kept.page(platform, WORD, request, summary, "TrainingJobStatus", order="Ascending")
     return {"TrainingJobSummaries": found, **following}
 
 
 @SAGEMAKER.operation
 def stop_training_job(call: Call, request: dict[str, Any]) -> None:
     """Have the job write a checkpoint and end."""
-    found = kept.get(call.platform, WORD, request["TrainingJobName"])
-    job = _job(call.platform, found)
-    if STATUS[job.state] != "InProgress":
-        raise AwsError("ValidationException", f"Training job {found.name} is {STATUS[job.state]} already.")
-    call.platform.queue.stop(job.id)
+    found = _get(call.platform, request["TrainingJobName"])
+    call.platform.queue.stop(found.body["job"])
     call.platform.nudge()
 
 
-def settled(platform: Platform, found: Document) -> Job:
-    """The job of a document; once it has succeeded its artifact is in S3, and in a package where one was asked for."""
-    job = _job(platform, found)
-    if job.state is not JobState.SUCCEEDED or "artifact" in found.body or job.model is None:
-        return job
-    name, request = found.name, found.body["request"]
-    model = platform.registry.find(job.model)
-    prefix = request["OutputDataConfig"]["S3OutputPath"].rstrip("/")
-    artifact = f"{prefix}/{name}/output/model.tar.gz"
-    Objects(platform.home.s3).put(artifact, packed(model.folder))
-    made = {"artifact": artifact, "model": model.id}
-    if group := request.get("ModelPackageConfig", {}).get("ModelPackageGroupArn"):
-        made["package"] = packages.add(platform, tail(group), {"served": model.id, "data": artifact, "request": {}})
-    platform.documents.change(found.kind, name, **made)
-    return job
-
-
-def settle_ended(platform: Platform, job: Job) -> None:
-    """What is owed to a job that has just ended; nothing when it came over another wire."""
-    for found in platform.documents.list(kept.kind_of(WORD)):
-        if found.body["job"] == job.id:
-            settled(platform, found)
-
-
-def packed(folder: Path) -> bytes:
-    """A folder as `model.tar.gz`, without its name."""
-    content = io.BytesIO()
-    with tarfile.open(fileobj=content, mode="w:gz", compresslevel=1) as archive:
-        for file in sorted(folder.iterdir()):
-            archive.add(file, file.name)
-    return content.getvalue()
-
-
-def _job(platform: Platform, found: Document) -> Job:
+def _get(platform: Platform, name: str) -> Document:
+    found = kept.get(platform, WORD, name)
     if found.body["job"] is None:
-        raise AwsError("ValidationException", f"Training job {found.name} was never queued: the server ended before.")
-    return platform.queue.get(found.body["job"])
+        raise AwsError("ValidationException", f"Training job {found.name} is being submitted; ask again in a moment.")
+    return found
+
+
+def _summary(platform: Platform, found: Document, job: Job) -> dict[str, Any]:
+    status, secondary = progress.statuses(platform, found, job, read_story(platform, job))
+    over = status in ("Completed", "Stopped", "Failed")
+    return {
+        "TrainingJobName": found.name,
+        "TrainingJobArn": kept.arn_of(WORD, found.name),
+        "CreationTime": found.created,
+        "LastModifiedTime": job.ended or job.started or found.created,
+        "TrainingJobStatus": status,
+        "SecondaryStatus": secondary,
+        **({"TrainingEndTime": job.ended} if over and job.ended else {}),
+    }
 
 
 def _recipe(platform: Platform, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -165,9 +128,11 @@ def _recipe(platform: Platform, request: Mapping[str, Any]) -> dict[str, Any]:
     given = {
         key: value for key, value in request.get("HyperParameters", {}).items() if not key.startswith("sagemaker_")
     }
-    known = [*Recipe.model_fields, *METHODS]
+    known = [key for key in Recipe.model_fields if key not in ELSEWHERE]
     for key in given:
-        if key.partition(".")[0] not in known or key in ("data", "validation", "name"):
+        if key in ELSEWHERE:
+            raise AwsError("ValidationException", f"HyperParameters: {key} is said by {ELSEWHERE[key]}.")
+        if key.partition(".")[0] not in known:
             raise AwsError("ValidationException", f"HyperParameters: {key!r} is no key of a recipe.{near(key, known)}")
     values = training.settings(given)
     if serverless := request.get("ServerlessJobConfig"):
@@ -188,27 +153,29 @@ def _serverless(platform: Platform, config: Mapping[str, Any]) -> dict[str, Any]
             "ValidationException", "ServerlessJobConfig.JobType Evaluation: use Bedrock's CreateEvaluationJob."
         )
     technique = config.get("CustomizationTechnique", "SFT")
-    method = TECHNIQUES[technique]
+    method = TECHNIQUES[technique] or ("lora" if config.get("Peft") == "LORA" else None)
     if method is not None and method not in METHODS:
-        raise AwsError("ValidationException", f"CustomizationTechnique {technique} ({method}) cannot be trained yet.")
-    base = config["BaseModelArn"]
-    # Bases of SageMaker's hub end with their own name: `…/hub-content/Model/NAME/1.0.0`.
-    names = [base, *(part for part in tail_parts(base) if find_entry(part))]
-    model = version_or_base(platform, names[-1], "ServerlessJobConfig.BaseModelArn")
-    length = {"max_length": int(config["SequenceLength"])} if config.get("SequenceLength", "").isdecimal() else {}
-    return {"model": model, **({"method": method} if method else {}), **length}
+        raise AwsError(
+            "ValidationException",
+            f"ServerlessJobConfig.CustomizationTechnique {technique} cannot be trained here; SFT can.",
+        )
+    # `4K`, as the model of the request has it.
+    length = {"max_length": int(config["SequenceLength"][:-1]) * 1024} if "SequenceLength" in config else {}
+    return {"model": _base(platform, config["BaseModelArn"]), **({"method": method} if method else {}), **length}
 
 
-def tail_parts(arn: str) -> list[str]:
-    """What stands between slashes in an ARN, and every suffix that may hold a base's id with an owner."""
-    parts = arn.split("/")
-    return ["/".join(parts[start:end]) for start in range(len(parts)) for end in range(start + 1, len(parts) + 1)]
+def _base(platform: Platform, arn: str) -> str:
+    """What a BaseModelArn names: `…:hub-content/ANY/Model/NAME/1.0.0`, where `-` stands for what NAME cannot have."""
+    found = _HUB.fullmatch(arn)
+    name = found[1] if found else arn
+    entry = next((each.id for each in CATALOGUE if slug(each.id) == slug(name)), name)
+    return version_or_base(platform, entry, "ServerlessJobConfig.BaseModelArn")
 
 
-def _channels(platform: Platform, request: Mapping[str, Any]) -> tuple[Path, Path | None]:
-    """The one file of the channel `train` (or `training`) and that of `validation`."""
+def _channels(platform: Platform, request: Mapping[str, Any]) -> tuple[dict[str, str], Path, Path | None]:
+    """The addresses by recipe key, the file of the channel `train` (or `training`) and that of `validation`."""
     objects = Objects(platform.home.s3)
-    files: dict[str, Path] = {}
+    sources: dict[str, str] = {}
     for channel in request.get("InputDataConfig", []):
         name = channel["ChannelName"]
         source = channel["DataSource"].get("S3DataSource")
@@ -222,49 +189,8 @@ def _channels(platform: Platform, request: Mapping[str, Any]) -> tuple[Path, Pat
                 "ValidationException",
                 f"InputDataConfig.{name}: {source['S3Uri']} has {len(found)} objects; a channel holds one data file.",
             )
-        files["train" if name == "training" else name] = objects.path(found[0])
-    if "train" not in files:
+        sources["validation" if name == "validation" else "data"] = found[0]
+    if "data" not in sources:
         raise AwsError("ValidationException", "InputDataConfig has no channel `train`.")
-    return files["train"], files.get("validation")
-
-
-def _summary(platform: Platform, found: Document, job: Job) -> dict[str, Any]:
-    ended = {"TrainingEndTime": job.ended} if job.ended else {}
-    return {
-        "TrainingJobName": found.name,
-        "TrainingJobArn": kept.arn_of(WORD, found.name),
-        "CreationTime": found.created,
-        "LastModifiedTime": job.ended or job.started or found.created,
-        "TrainingJobStatus": "Stopping" if _stopping(platform, job) else STATUS[job.state],
-        **ended,
-    }
-
-
-def _stopping(platform: Platform, job: Job) -> bool:
-    return STATUS[job.state] == "InProgress" and platform.queue.is_to_stop(job.id)
-
-
-def _secondary(platform: Platform, job: Job, story: Story) -> str:
-    if _stopping(platform, job):
-        return "Stopping"
-    if job.state is JobState.INTERRUPTED:
-        return "Interrupted"
-    if STATUS[job.state] != "InProgress":
-        return STATUS[job.state]
-    return "Pending" if job.state is JobState.QUEUED else SECONDARY[story.stage]
-
-
-def _transitions(platform: Platform, job: Job, story: Story) -> list[dict[str, Any]]:
-    stages = [("Starting", job.created)]
-    if job.started:
-        stages.append((_secondary(platform, job, story) if not job.ended else "Training", job.started))
-    if job.ended:
-        stages.append((STATUS[job.state], job.ended))
-    return [{"Status": status, "StartTime": at, "StatusMessage": job.error or ""} for status, at in stages]
-
-
-def _metrics(story: Story, job: Job) -> list[dict[str, Any]]:
-    if not story.steps or not job.started:
-        return []
-    at = job.ended or job.started
-    return [{"MetricName": "train:loss", "Value": story.steps[-1].loss, "Timestamp": at}]
+    files = {key: objects.path(uri) for key, uri in sources.items()}
+    return sources, files["data"], files.get("validation")
