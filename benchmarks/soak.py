@@ -97,9 +97,8 @@ def main(streams: int, minutes: float) -> int:
     warm = memory[: int(WARM / 5)]
     later = memory[int(WARM / 5) :] or warm
     growth = max(later) / max(warm)
-    print(
-        f"{count.answers} answers, {len(count.errors)} errors, memory {max(warm) / 1e6:.0f} MB, later {growth:.2f} times"
-    )
+    megabytes = max(warm) / 1e6
+    print(f"{count.answers} answers, {len(count.errors)} errors, {megabytes:.0f} MB at first, later {growth:.2f} times")
     for each in count.errors[:3]:
         print(each)
     return int(bool(count.errors) or growth > GROWTH)
