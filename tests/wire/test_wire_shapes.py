@@ -88,7 +88,7 @@ def test_a_request_arrives_as_the_client_sent_it(service: AwsService, op: Operat
     if op.input_shape is None or op.has_event_stream_input:
         pytest.skip("nothing to read, or a stream of events from the client")
     wanted = plain_headers(op.input_shape, sample(op.input_shape, random.Random(op.name)) or {})
-    written = create_serializer(service.model.metadata["protocol"]).serialize_to_request(wanted, op)
+    written = create_serializer(service.protocol).serialize_to_request(wanted, op)
     query = written["query_string"]
     request = Request(
         {
@@ -113,7 +113,7 @@ def test_a_response_reads_as_it_was_meant(service: AwsService, op: OperationMode
     if shape is None:
         pytest.skip("an empty response")
     wanted = plain_headers(shape, sample(shape, random.Random(op.name)) or {})
-    parser = create_parser(service.model.metadata["protocol"])
+    parser = create_parser(service.protocol)
     if shape.event_stream_name:
         check_events(service, op, shape, wanted, parser)
         return

@@ -25,7 +25,7 @@ from pumice.api.platform import Platform
 _CREDENTIAL = re.compile(r"Credential=[^/,\s]+/\d{8}/[^/]+/([a-z0-9-]+)/aws4_request")
 SERVED = ("s3", "sts", *BY_SIGNING_NAME)
 HANDLERS = (bedrock, cloudwatch, runtime, sagemaker)
-"""What that serve operations, which they do once they are imported."""
+"""What serves operations, once it is imported."""
 
 
 def signing_name(scope: Scope) -> str | None:

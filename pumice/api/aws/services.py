@@ -6,6 +6,7 @@ from pumice.api.aws.wire import AwsService
 
 BEDROCK = AwsService("bedrock")
 BEDROCK_RUNTIME = AwsService("bedrock-runtime")
+CLOUDWATCH = AwsService("cloudwatch")
 SAGEMAKER = AwsService("sagemaker")
 SAGEMAKER_RUNTIME = AwsService("sagemaker-runtime")
 
@@ -13,4 +14,5 @@ SAGEMAKER_RUNTIME = AwsService("sagemaker-runtime")
 BY_SIGNING_NAME: dict[str, tuple[AwsService, ...]] = {
     "bedrock": (BEDROCK_RUNTIME, BEDROCK, AwsService("bedrock-agent-runtime"), AwsService("bedrock-agent")),
     "sagemaker": (SAGEMAKER_RUNTIME, SAGEMAKER),
+    "monitoring": (CLOUDWATCH,),
 }

@@ -63,8 +63,9 @@ class AwsService:
     def __init__(self, name: str) -> None:
         self.name = name
         self.model = ServiceModel(Loader().load_service_model(name, "service-2"), name)
-        protocol = self.model.metadata["protocol"]
-        self._parser, self._serializer = create_parser(protocol), create_serializer(protocol)
+        # Where a service speaks several, the one that botocore's own client chooses.
+        self.protocol = self.model.resolved_protocol
+        self._parser, self._serializer = create_parser(self.protocol), create_serializer(self.protocol)
         self.operations = {each: self.model.operation_model(each) for each in self.model.operation_names}
         self._named = {xform_name(each): each for each in self.operations}
         # Literal paths before those with labels: `/foundation-models` is no `/{id}`.
