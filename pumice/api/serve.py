@@ -34,7 +34,9 @@ def serve(settings: Settings, host: str, port: int, certificate: Certificate | N
     with listen(host, port) as listener:
         scheme = "https" if certificate else "http"
         address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
-        LOGGER.info("Pumice answers on %s/v1 (ctrl-C ends it)", address)
+        LOGGER.info("Pumice answers on %s (ctrl-C ends it)", address)
+        LOGGER.info("AWS clients: export AWS_ENDPOINT_URL=%s", address)
+        LOGGER.info("OpenAI clients: export OPENAI_BASE_URL=%s/v1", address)
         if certificate:
             LOGGER.info(
                 "Clients trust it with: export AWS_CA_BUNDLE=%s SSL_CERT_FILE=%s", certificate.path, certificate.path
