@@ -23,7 +23,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pumice import __version__
 from pumice.api.aws.app import Aws, attend
 from pumice.api.aws.s3.app import S3
-from pumice.api.aws.signature import chunk_signer
+from pumice.api.aws.signature import chunk_signer, service_of
+from pumice.api.console import router as console
 from pumice.api.exchange import Exchange
 from pumice.api.gate import Gate, body_limit
 from pumice.api.identity import Identity
@@ -58,6 +59,8 @@ def create_app(platform: Platform, host: str) -> FastAPI:
     for prefix, in_schema in (("/v1", True), ("/openai/v1", False)):
         for part in (models, chat, completions, embeddings, files, fine_tuning, batches):
             app.include_router(part.router(platform), prefix=prefix, include_in_schema=in_schema)
+
+    app.include_router(console(platform, keys))
 
     @app.get("/healthz")
     async def healthz() -> Mapping[str, str]:

@@ -20,8 +20,8 @@ _STATUS = {"error": 500, "abort": 499}
 class Said:
     """What has come of an answer."""
 
-    text: str = ""
-    """The words of a stream, where its events are all that the wire has."""
+    text: str | None = None
+    """Its words, where a wire may have nothing but a stream's events."""
     finish: str = ""
     """`stop`, `length`, `error`, or `abort` when the caller left; "" for what generates nothing."""
 
@@ -80,7 +80,7 @@ class Exchange:
     def record(self, status: int, bodies: bool) -> records.Request:
         """What the log keeps of it; its bodies only when asked for."""
         response = self.response
-        if bodies and self.said.text:
+        if self.said.text is not None and isinstance(response, list):
             response = {"text": self.said.text, "events": response}
         return records.Request(
             id=self.id,

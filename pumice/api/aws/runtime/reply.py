@@ -90,7 +90,7 @@ async def ask(call: Call, model_id: str, question: Question, guard: Guard | None
         assert guard
         served = await asyncio.to_thread(find)
         call.exchange.model = served.id
-        return Reply(call.exchange, served.id, _refused(guard), guard)
+        return Reply(call.exchange, served.id, _noted(call.exchange, _refused(guard)), guard)
     answering = await unless_gone(
         call.http, begin(call.platform, call.exchange, find, lambda served: asks(checked, served))
     )
@@ -98,7 +98,7 @@ async def ask(call: Call, model_id: str, question: Question, guard: Guard | None
     if guard:
         events = _guarded(guard, events)
     first = await unless_gone(call.http, anext(events))
-    return Reply(call.exchange, answering.served.id, _resumed(first, events), guard)
+    return Reply(call.exchange, answering.served.id, _noted(call.exchange, _resumed(first, events)), guard)
 
 
 async def whole(call: Call, reply: Reply) -> Whole:
@@ -164,6 +164,16 @@ async def _resumed(first: Event, rest: AsyncGenerator[Event, None]) -> AsyncGene
     async with aclosing(rest):
         yield first
         async for each in rest:
+            yield each
+
+
+async def _noted(exchange: Exchange, events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
+    """The same events; their words are joined for the log."""
+    exchange.said.text = ""
+    async with aclosing(events):
+        async for each in events:
+            if isinstance(each, str):
+                exchange.said.text += each
             yield each
 
 
