@@ -16,6 +16,8 @@ HEAD = """# Commands
 Exit codes: 0 fine, 1 your input is at fault, 2 the command line is, 130 stopped by ctrl-C. `--json` prints one JSON
 document on stdout; progress and messages go to stderr.
 
+These variables are all the settings that there are. They are read when a command starts.
+
 | variable | meaning |
 |---|---|
 | `PUMICE_HOME` | the folder that holds everything; by default `~/.pumice`. Two homes never touch each other |
@@ -23,6 +25,8 @@ document on stdout; progress and messages go to stderr.
 | `PUMICE_HOST` | where `pumice serve` listens; by default `127.0.0.1` |
 | `PUMICE_PORT` | and on which port; by default `8080` |
 | `PUMICE_SECRET_KEY` | what signing secrets are encrypted with, where servers share a database; by default the file `secret.key` |
+| `PUMICE_LOG_DAYS` | how many days the request log keeps a request; by default `30` |
+| `PUMICE_LOG_BODIES` | `1`: the request log keeps what was asked and answered, too; by default it does not |
 """
 
 

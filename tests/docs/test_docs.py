@@ -16,6 +16,8 @@ from pumice.cli import app
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+ELSEWHERE = {"PUMICE_MODEL"}
+"""What has the form of a setting and is none of the server's: a SageMaker container's variable."""
 COMMAND = re.compile(r"^\s*(?:\$ )?(?:\.venv/bin/)?(pumice [^#\n|]*)", re.MULTILINE)
 
 
@@ -47,10 +49,24 @@ def test_the_page_of_commands_is_current() -> None:
     assert made["page"]() == (ROOT / "docs" / "commands.md").read_text(), "run: python scripts/write_cli_page.py"
 
 
-def test_every_setting_is_documented() -> None:
+def test_the_tables_of_aws_are_current() -> None:
+    made = runpy.run_path(str(ROOT / "scripts" / "write_aws_tables.py"))
+    text = (ROOT / "docs" / "aws.md").read_text()
+    assert made["page"](text) == text, "run: python scripts/write_aws_tables.py"
+
+
+def test_the_table_of_settings_has_every_one_and_no_other() -> None:
     page = (ROOT / "docs" / "commands.md").read_text()
+    rows = re.findall(r"^\| `(PUMICE_[A-Z_]+)` \|", page, re.MULTILINE)
     read = set(re.findall(r"PUMICE_[A-Z_]+", Path(config.__file__).read_text()))
-    assert read and all(f"`{name}`" in page for name in read)
+    assert sorted(rows) == sorted(read)
+
+
+def test_no_page_names_a_setting_that_is_not_there() -> None:
+    read = set(re.findall(r"PUMICE_[A-Z_]+", Path(config.__file__).read_text()))
+    for page in PAGES:
+        named = set(re.findall(r"\bPUMICE_[A-Z_]*[A-Z]\b", page.read_text()))
+        assert named <= read | ELSEWHERE, page.name
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
