@@ -1,7 +1,8 @@
 """Batches: many requests that nobody waits for, answered as single ones are, when there is room. Knows no wire.
 
 A wire says in a `Runner` how its file is read, one record answered and the results written. What is answered lies in
-`results.jsonl` of the batch's folder, one line a record, so that after a restart only the others are asked.
+`results.jsonl` of the batch's folder, one line a record, so that after a restart only the others are asked. The key
+that made a batch pays for it.
 """
 
 from __future__ import annotations
@@ -12,18 +13,22 @@ import logging
 import secrets
 import shutil
 import threading
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from pumice.api.background import Part, Tasks
+from pumice.api.exchange import Exchange
+from pumice.api.identity import Identity
 from pumice.api.metrics import Metrics
 from pumice.config import Home
-from pumice.errors import ConflictError, ExhaustedError, InputError, PumiceError, UnavailableError
-from pumice.records import Document
+from pumice.errors import ConflictError, DeniedError, ExhaustedError, InputError, PumiceError, UnavailableError
+from pumice.records import Document, Key
 from pumice.store.documents import Documents
+from pumice.traffic.meter import Meter
 
 LOGGER = logging.getLogger(__name__)
 KIND = "batch"
@@ -34,9 +39,13 @@ GIVE_WAY = 2.0
 LOOK = 0.05
 PAUSES = (1.0, 5.0)
 """Seconds before a record is asked again that could not be answered just then."""
+PATIENCE = 60
+"""Seconds that a batch waits for its key to be admitted: a minute's requests come back, a day's tokens do not."""
 
-State = Literal["submitted", "validating", "running", "finishing", "completed", "failed", "stopping", "stopped"]
-ENDED = ("completed", "failed", "stopped")
+State = Literal[
+    "submitted", "validating", "running", "finishing", "completed", "expired", "failed", "stopping", "stopped"
+]
+ENDED = ("completed", "expired", "failed", "stopped")
 
 
 @dataclass(frozen=True)
@@ -81,7 +90,18 @@ class Batch:
     created: datetime
     updated: datetime
     counts: Counts
+    expires: datetime
+    """When it ends, done or not."""
+    times: Mapping[str, datetime]
+    """When it came into each state that it has been in."""
+    key: str | None = None
+    """The id of the key that made it, None when none was asked for."""
     error: str = ""
+
+    @property
+    def ended(self) -> datetime | None:
+        """When it ended, None while it goes on."""
+        return self.times.get(self.state) if self.state in ENDED else None
 
     @property
     def records(self) -> Path:
@@ -95,14 +115,20 @@ class Runner(Protocol):
     def records(self, batch: Batch) -> Iterator[Record]:
         """The records of `batch.records`, in order. Raises `InputError` for a file that breaks a rule."""
 
-    async def answer(self, batch: Batch, record: Record) -> Answer:
-        """Ask one; it is cancelled when the batch or the server stops. May raise any `PumiceError`."""
+    async def answer(self, batch: Batch, record: Record, exchange: Exchange) -> Answer:
+        """Ask one; it is cancelled when the batch or the server stops. May raise any `PumiceError`.
+
+        The runner fills in the exchange, and has the platform count it at its end.
+        """
 
     def refuse(self, error: PumiceError) -> Any:
         """The body that tells of a failure."""
 
     def write(self, batch: Batch, results: Results) -> None:
-        """Leave the results where the wire promises them; also of a batch that was stopped."""
+        """Leave the results where the wire promises them; also of a batch that was stopped: its state is `stopping`.
+
+        In any other batch a record without an answer is one that came too late.
+        """
 
 
 class Results:
@@ -135,6 +161,11 @@ class Results:
             found = json.loads(lines.readline())
         return Answer(found["ok"], found["body"])
 
+    @property
+    def whole(self) -> bool:
+        """Whether every record has its answer."""
+        return len(self._places) >= self.counts.total
+
     def add(self, record: str, answer: Answer) -> None:
         """Keep one more."""
         line = json.dumps({"id": record, "ok": answer.ok, "body": answer.body}).encode() + b"\n"
@@ -153,12 +184,14 @@ class Results:
 class Batches(Part):
     """The batches of one server. `submit`, `get` and `list` block for a moment."""
 
-    def __init__(self, home: Home, documents: Documents, metrics: Metrics) -> None:
+    def __init__(self, home: Home, documents: Documents, metrics: Metrics, meter: Meter, keys: Identity) -> None:
         self._home, self._documents, self._metrics = home, documents, metrics
+        self._meter, self._keys = meter, keys
         self._runners: dict[str, Runner] = {}
         self._counts: dict[str, Counts] = {}
         self._tasks = Tasks()
         self._turns = asyncio.Semaphore(AT_ONCE)
+        self._lock = threading.Lock()
 
     def register(self, name: str, runner: Runner) -> None:
         """Have `runner` do the batches that are submitted under its name; before the server starts."""
@@ -174,16 +207,19 @@ class Batches(Part):
         """Leave everything as it is; the next start goes on there."""
         await self._tasks.stop()
 
-    async def submit(self, runner: str, records: Path, spec: Mapping[str, Any], id: str = "") -> Batch:
-        """A new batch over a copy of the file `records`; `id` is letters and digits, chosen when left out."""
+    async def submit(
+        self, runner: str, records: Path, spec: Mapping[str, Any], *, key: Key | None, within: timedelta
+    ) -> Batch:
+        """A new batch over a copy of the file `records`, charged to `key`; it expires `within` this time."""
         assert runner in self._runners
-        id = id or secrets.token_hex(6)
+        id, expires = secrets.token_hex(6), datetime.now(UTC) + within
+        body = {"runner": runner, "state": "submitted", "spec": dict(spec), "error": "", "key": key.id if key else None}
 
         def keep() -> None:
             folder = self._folder(id)
             folder.mkdir(parents=True)
             shutil.copyfile(records, folder / "records.jsonl")
-            self._documents.add(KIND, id, {"runner": runner, "state": "submitted", "spec": dict(spec), "error": ""})
+            self._documents.add(KIND, id, {**body, "expires": expires.isoformat(), "times": {}})
 
         await asyncio.to_thread(keep)
         self._begin(id)
@@ -217,7 +253,7 @@ class Batches(Part):
             runner = self._runners[batch.runner]
             results = await asyncio.to_thread(Results, batch.folder / "results.jsonl")
             self._counts[id] = results.counts
-            if batch.state in ("submitted", "validating"):
+            if batch.state == "submitted":
                 await asyncio.to_thread(self._set, id, "validating")
             records = await asyncio.to_thread(_read, runner, batch)
             results.counts.total = len(records)
@@ -227,7 +263,8 @@ class Batches(Part):
                 await asyncio.to_thread(self._set, id, "finishing")
             batch = await asyncio.to_thread(self.get, id)
             await asyncio.to_thread(runner.write, batch, results)
-            await asyncio.to_thread(self._end, id, "stopped" if batch.state == "stopping" else "completed")
+            done: State = "completed" if results.whole else "expired"
+            await asyncio.to_thread(self._end, id, "stopped" if batch.state == "stopping" else done)
         except PumiceError as error:
             await asyncio.to_thread(self._end, id, "failed", " ".join(str(error).split()))
         except Exception:
@@ -235,19 +272,63 @@ class Batches(Part):
             await asyncio.to_thread(self._end, id, "failed", f"The server failed; its log holds the reason under {id}.")
 
     async def _answer(self, runner: Runner, batch: Batch, records: Sequence[Record], results: Results) -> None:
-        """Ask what has no answer yet; the first that cannot be kept ends it."""
+        """Ask what has no answer yet until the batch expires; the first that cannot be kept ends it."""
         waiting = iter([record for record in records if record.id not in results])
 
         async def work() -> None:
             for record in waiting:
-                async with self._turns:
-                    await self._give_way()
-                    answer = await _ask(runner, batch, record)
-                await asyncio.to_thread(results.add, record.id, answer)
+                answer = await self._ask(runner, batch, record)
+                kept = asyncio.create_task(asyncio.to_thread(results.add, record.id, answer))
+                try:
+                    await asyncio.shield(kept)
+                finally:
+                    # Whoever reads the file next finds no write under way.
+                    await kept
 
-        async with asyncio.TaskGroup() as group:
-            for _ in range(AT_ONCE):
-                group.create_task(work())
+        left = (batch.expires - datetime.now(UTC)).total_seconds()
+        if left <= 0:
+            return
+        try:
+            async with asyncio.timeout(left), asyncio.TaskGroup() as group:
+                for _ in range(AT_ONCE):
+                    group.create_task(work())
+        except TimeoutError:
+            LOGGER.info("batch %s has expired", batch.id)
+
+    async def _ask(self, runner: Runner, batch: Batch, record: Record) -> Answer:
+        """The answer to one record, asked again when it could not be had then; others have their turns meanwhile."""
+        try:
+            key = await self._admitted(batch)
+            for pause in PAUSES:
+                try:
+                    return await self._once(runner, batch, record, key)
+                except (UnavailableError, ExhaustedError):
+                    await asyncio.sleep(pause)
+            return await self._once(runner, batch, record, key)
+        except PumiceError as error:
+            return Answer(False, runner.refuse(error))
+
+    async def _once(self, runner: Runner, batch: Batch, record: Record, key: Key | None) -> Answer:
+        async with self._turns:
+            await self._give_way()
+            exchange = Exchange(f"req-{uuid.uuid4().hex}", key=key, background=True)
+            return await runner.answer(batch, record, exchange)
+
+    async def _admitted(self, batch: Batch) -> Key | None:
+        """The batch's key, charged one request more. Raises `DeniedError` or `ExhaustedError` when it may not ask."""
+        if batch.key is None:
+            return None
+        while True:
+            key = next((each for each in (await self._keys.current()).keys if each.id == batch.key), None)
+            if key is None:
+                raise DeniedError("The key that made this batch is revoked.", fix="Submit it with a key in force.")
+            try:
+                self._meter.admit(key)
+                return key
+            except ExhaustedError as error:
+                if error.seconds > PATIENCE:
+                    raise
+                await asyncio.sleep(error.seconds)
 
     async def _give_way(self) -> None:
         """Wait while somebody's own request is being answered, but not for ever."""
@@ -256,12 +337,17 @@ class Batches(Part):
                 return
             await asyncio.sleep(LOOK)
 
-    def _set(self, id: str, state: State) -> None:
-        self._documents.change(KIND, id, state=state)
+    def _set(self, id: str, state: State, **more: Any) -> None:
+        """Come into a state. What was asked to stop stays so until it ends, and a time that is known stays true."""
+        with self._lock:
+            known = self._documents.get(KIND, id).body
+            if state in ENDED or known["state"] != "stopping":
+                times = {state: datetime.now(UTC).isoformat(), **known["times"]}
+                self._documents.change(KIND, id, state=state, times=times, **more)
 
     def _end(self, id: str, state: State, error: str = "") -> None:
-        counts = self._counts.pop(id)
-        self._documents.change(KIND, id, state=state, error=error, counts=vars(counts))
+        self._set(id, state, error=error, counts=vars(self._counts[id]))
+        del self._counts[id]
 
     def _folder(self, id: str) -> Path:
         return self._home.files / f"batch-{id}"
@@ -277,23 +363,11 @@ class Batches(Part):
             created=document.created,
             updated=document.updated,
             counts=replace(counts) if counts else Counts(**body.get("counts", {})),
+            expires=datetime.fromisoformat(body["expires"]),
+            times={state: datetime.fromisoformat(at) for state, at in body["times"].items()},
+            key=body["key"],
             error=body["error"],
         )
-
-
-async def _ask(runner: Runner, batch: Batch, record: Record) -> Answer:
-    """The answer to one record, asked again when the engine was just then not there."""
-    for pause in PAUSES:
-        try:
-            return await runner.answer(batch, record)
-        except (UnavailableError, ExhaustedError):
-            await asyncio.sleep(pause)
-        except PumiceError as error:
-            return Answer(False, runner.refuse(error))
-    try:
-        return await runner.answer(batch, record)
-    except PumiceError as error:
-        return Answer(False, runner.refuse(error))
 
 
 def _read(runner: Runner, batch: Batch) -> list[Record]:
@@ -306,8 +380,3 @@ def _read(runner: Runner, batch: Batch) -> list[Record]:
             raise InputError(f"Line {number}: the id {record.id!r} is there twice.", fix="Give every record its own.")
         known.add(record.id)
     return records
-
-
-def ended(batch: Batch) -> datetime | None:
-    """When it ended, None while it goes on."""
-    return batch.updated.astimezone(UTC) if batch.state in ENDED else None

@@ -61,6 +61,8 @@ class Answering:
     served: Served
     engine: Engine
     asked: Sequence[Ask]
+    choices: Sequence[Choice]
+    """The answers as far as they have come."""
 
     async def pieces(self) -> AsyncGenerator[tuple[int, Piece], None]:
         """The pieces of all answers as they come, each with its answer's index. Leaving early cancels them all."""
@@ -77,19 +79,19 @@ class Answering:
                     else:
                         self.exchange.tokens(len(piece.ids))
                         self.exchange.said.finish = piece.finish or self.exchange.said.finish
+                        self.choices[index].add(piece)
                         yield index, piece
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def whole(self) -> list[Choice]:
+    async def whole(self) -> Sequence[Choice]:
         """All answers, complete."""
-        choices = [Choice() for _ in self.asked]
         async with aclosing(self.pieces()) as coming:
-            async for index, piece in coming:
-                choices[index].add(piece)
-        return choices
+            async for _ in coming:
+                pass
+        return self.choices
 
     async def score(self, ids: Sequence[int], top: int) -> list[TokenLogprob]:
         """Each id but the first with its log-probability, at full precision, and `top` alternatives."""
@@ -121,6 +123,8 @@ async def begin(
     Of `answers_a_prompt` asks in a row the prompt counts once, as every provider counts it.
     """
 
+    platform.admit(exchange)
+
     def prepare() -> tuple[Served, list[Ask]]:
         served = find()
         return served, ask(served)
@@ -136,7 +140,7 @@ async def begin(
             field="tools" if "lark" in wanted else "response_format",
             code="unsupported_parameter",
         )
-    return Answering(platform, exchange, served, engine, asked)
+    return Answering(platform, exchange, served, engine, asked, [Choice() for _ in asked])
 
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:

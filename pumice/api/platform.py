@@ -15,6 +15,7 @@ from pumice import config
 from pumice.api.background import Part
 from pumice.api.batches import Batches
 from pumice.api.exchange import Exchange
+from pumice.api.identity import Identity
 from pumice.api.lanes import Lanes
 from pumice.api.metrics import Metrics
 from pumice.api.served import Names, Served
@@ -90,6 +91,11 @@ class Platform:
         self.metrics.rooms(await asyncio.to_thread(self.queue.count), self.log.waiting, self.log.dropped)
         return self.metrics.text()
 
+    def admit(self, exchange: Exchange) -> None:
+        """Charge the caller's key one request, which `Batches` does for its own. Raises `ExhaustedError`."""
+        if not exchange.background:
+            self.meter.admit(exchange.key)
+
     def answered(self, exchange: Exchange, route: str, method: str, status: int) -> None:
         """Count, charge and log a request that has ended, however it did."""
         self.metrics.answered(exchange, route, method, status)
@@ -105,7 +111,7 @@ def open_platform(
 ) -> Platform:
     """Open the rooms. Engines start when first asked for; whoever opens a platform runs it, which ends them too."""
     registry, documents, queue = Registry(database, home), Documents(database), Queue(database, home)
-    names, pool, metrics = Names(registry, home), Pool(home.cache), Metrics()
+    names, pool, metrics, meter = Names(registry, home), Pool(home.cache), Metrics(), Meter(database)
     parts: list[Part] = []
 
     def on_end(job: Job) -> None:
@@ -122,10 +128,10 @@ def open_platform(
         pool=pool,
         metrics=metrics,
         lanes=Lanes(pool, names, documents),
-        batches=Batches(home, documents, metrics),
+        batches=Batches(home, documents, metrics, meter, Identity(database, home)),
         dispatcher=Dispatcher(queue, Here(queue), on_end=on_end),
         log=Log(database, timedelta(days=log_days)),
-        meter=Meter(database),
+        meter=meter,
         log_bodies=log_bodies,
         parts=parts,
     )

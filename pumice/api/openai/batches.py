@@ -6,13 +6,14 @@ import asyncio
 import json
 import uuid
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, ValidationError
 
-from pumice.api.batches import Answer, Batch, Record, Results, ended
+from pumice.api.batches import Answer, Batch, Record, Results
 from pumice.api.exchange import Exchange
 from pumice.api.openai import embeddings
 from pumice.api.openai.chat import CHAT
@@ -28,7 +29,8 @@ from pumice.errors import InputError, NotFoundError, PumiceError
 RUNNER = "openai"
 PREFIX = "batch_"
 MOST = 50_000
-WINDOW = 24 * 3600
+WINDOW = timedelta(hours=24)
+LATE = {"code": "batch_expired", "message": "This request could not be executed before the completion window expired."}
 Endpoint = Literal["/v1/chat/completions", "/v1/completions", "/v1/embeddings"]
 _SHAPES: Mapping[str, type[Wire]] = {
     "/v1/chat/completions": ChatRequest,
@@ -41,6 +43,7 @@ _STATUSES = {
     "running": "in_progress",
     "finishing": "finalizing",
     "completed": "completed",
+    "expired": "expired",
     "failed": "failed",
     "stopping": "cancelling",
     "stopped": "cancelled",
@@ -86,8 +89,12 @@ class BatchObject(BaseModel):
     error_file_id: str | None
     created_at: int
     expires_at: int
+    in_progress_at: int | None = None
+    finalizing_at: int | None = None
     completed_at: int | None = None
     failed_at: int | None = None
+    expired_at: int | None = None
+    cancelling_at: int | None = None
     cancelled_at: int | None = None
     request_counts: BatchCounts
     metadata: dict[str, str] | None
@@ -125,23 +132,25 @@ class OpenAiRunner:
             raise InputError(f"Line {number}: 'stream' is not for batches.")
         return Record(row["custom_id"], row["body"])
 
-    async def answer(self, batch: Batch, record: Record) -> Answer:
+    async def answer(self, batch: Batch, record: Record, exchange: Exchange) -> Answer:
         """Ask one as its route would; nobody waits for it."""
-        exchange, status = Exchange(f"req-{uuid.uuid4().hex}", background=True), 500
+        status, exchange.request = 500, record.body
         try:
-            request = _SHAPES[batch.spec["endpoint"]].model_validate(record.body)
-            body = await self._ask(exchange, request)
+            body = await self._ask(exchange, _SHAPES[batch.spec["endpoint"]].model_validate(record.body))
             status = 200
         except ValidationError as error:
             first = error.errors()[0]
             refusal = invalid({**first, "loc": ("body", *first["loc"])})
             status = refusal.status
-            return Answer(False, _response(refusal))
+            return Answer(False, _response(refusal, exchange.id))
         except Refusal as refusal:
             status = refusal.status
-            return Answer(False, _response(refusal))
+            return Answer(False, _response(refusal, exchange.id))
         except PumiceError as error:
             status = from_error(error).status
+            raise
+        except asyncio.CancelledError:
+            status = 499
             raise
         finally:
             self._platform.answered(exchange, "batch", "POST", status)
@@ -165,9 +174,17 @@ class OpenAiRunner:
         """Two files: what was answered, and what was not, in the order of the input; none where nothing is in it."""
         lines: dict[bool, list[str]] = {True: [], False: []}
         for record in self.records(batch):
-            if answer := results.get(record.id):
-                line = {"id": f"batch_req_{uuid.uuid4().hex}", "custom_id": record.id, "error": None}
-                lines[answer.ok].append(json.dumps({**line, "response": answer.body}) + "\n")
+            answer = results.get(record.id)
+            if answer is None and batch.state == "stopping":
+                continue
+            line: dict[str, Any] = {
+                "id": f"batch_req_{uuid.uuid4().hex}",
+                "custom_id": record.id,
+                "response": None,
+                "error": None,
+            }
+            line |= {"response": answer.body} if answer else {"error": LATE}
+            lines[bool(answer and answer.ok)].append(json.dumps(line) + "\n")
         for ok, name in ((True, "output"), (False, "error")):
             path = batch.folder / f"{name}.id"
             if lines[ok] and not path.exists():
@@ -177,8 +194,8 @@ class OpenAiRunner:
                 path.write_text(made.id)
 
 
-def _response(refusal: Refusal) -> dict[str, Any]:
-    return {"status_code": refusal.status, "request_id": "", "body": refusal.body()}
+def _response(refusal: Refusal, id: str = "") -> dict[str, Any]:
+    return {"status_code": refusal.status, "request_id": id, "body": refusal.body()}
 
 
 def router(platform: Platform) -> APIRouter:
@@ -196,10 +213,10 @@ def router(platform: Platform) -> APIRouter:
         return batch
 
     @routes.post("")
-    async def create(request: BatchRequest) -> BatchObject:
-        """Have every line of an uploaded file answered."""
-        file = await asyncio.to_thread(_input, files, request.input_file_id)
-        return _shown(await platform.batches.submit(RUNNER, file, request.model_dump()))
+    async def create(request: BatchRequest, http: Request) -> BatchObject:
+        """Have every line of an uploaded file answered, for the key that asks for it."""
+        file, key = await asyncio.to_thread(_input, files, request.input_file_id), Exchange.of(http.scope).key
+        return _shown(await platform.batches.submit(RUNNER, file, request.model_dump(), key=key, within=WINDOW))
 
     @routes.get("")
     async def list_batches(after: str | None = None, limit: Limit = 20) -> Listed[BatchObject]:
@@ -230,8 +247,9 @@ def _input(files: Files, id: str) -> Path:
 
 
 def _shown(batch: Batch) -> BatchObject:
-    status, over = _STATUSES[batch.state], ended(batch)
-    when = int(over.timestamp()) if over else None
+    status = _STATUSES[batch.state]
+    times = {f"{_STATUSES[state]}_at": int(at.timestamp()) for state, at in batch.times.items()}
+    times.pop("validating_at", None)
     return BatchObject(
         **batch.spec,
         id=PREFIX + batch.id,
@@ -240,10 +258,8 @@ def _shown(batch: Batch) -> BatchObject:
         output_file_id=_made(batch, "output"),
         error_file_id=_made(batch, "error"),
         created_at=int(batch.created.timestamp()),
-        expires_at=int(batch.created.timestamp()) + WINDOW,
-        completed_at=when if status == "completed" else None,
-        failed_at=when if status == "failed" else None,
-        cancelled_at=when if status == "cancelled" else None,
+        expires_at=int(batch.expires.timestamp()),
+        **times,
         request_counts=BatchCounts(
             total=batch.counts.total, completed=batch.counts.succeeded, failed=batch.counts.failed
         ),

@@ -51,14 +51,15 @@ def router(platform: Platform) -> APIRouter:
     return routes
 
 
-def _ask(request: ChatRequest, served: Served) -> list[Ask]:
-    known = [_tool(each.function) for each in request.tools or ()] if request.may_call else []
+def ask(request: ChatRequest, served: Served, param: str = "messages") -> list[Ask]:
+    """What an engine is asked. Raises `RequestError`, naming `param`, for a conversation that leaves no room."""
+    known = _tools(request)
     ids = served.renderer.prompt([_turn(message) for message in request.messages], [tool.shown() for tool in known])
     # The engine reports the chosen token only among alternatives, so at least one is asked for.
     logprobs = max(1, request.top_logprobs or 0) if request.logprobs else 0
     most = request.max_completion_tokens or request.max_tokens
     form = constrain(known, _tool_choice(request)) if known else _schema(request.response_format)
-    return asks(request, served, ids, Wanted("messages", most, logprobs, form))
+    return asks(request, served, ids, Wanted(param, most, logprobs, form))
 
 
 def _turn(message: Message) -> Turn:
@@ -66,6 +67,10 @@ def _turn(message: Message) -> Turn:
     if message.tool_calls:
         turn["tool_calls"] = [call.model_dump(exclude={"index"}) for call in message.tool_calls]
     return turn
+
+
+def _tools(request: ChatRequest) -> list[Tool]:
+    return [_tool(each.function) for each in request.tools or ()] if request.may_call else []
 
 
 def _tool(function: FunctionDefinition) -> Tool:
@@ -86,33 +91,38 @@ def _schema(form: ResponseFormat | None) -> contract.Constraint | None:
 
 
 async def _whole(answering: Answering, request: ChatRequest) -> ChatCompletion:
-    choices = await answering.whole()
+    await answering.whole()
+    return _body(answering, request)
+
+
+def _body(answering: Answering, request: ChatRequest) -> ChatCompletion:
     return ChatCompletion(
         id=new_id("chatcmpl"),
         created=int(time.time()),
         model=answering.served.id,
-        choices=[_choice(index, choice, answering, request) for index, choice in enumerate(choices)],
+        choices=[_choice(index, choice, answering, request) for index, choice in enumerate(answering.choices)],
         usage=usage(answering.exchange),
     )
 
 
 def _choice(index: int, choice: Choice, answering: Answering, request: ChatRequest) -> ChatChoice:
-    assert choice.finish, "an answer that is whole has ended"
-    reader = _Reader(request.may_call)
-    text, calls = reader.read(choice.text, choice.finish)
+    # Only a caller who went away leaves an answer without an end: it was cut off.
+    finish = choice.finish or "length"
+    reading = reader(request)
+    text, calls = reading.read(choice.text, finish)
     return ChatChoice(
         index=index,
         message=ChatMessage(content=None if calls and not text else text, tool_calls=list(calls) or None),
         logprobs=_logprobs(choice.logprobs, answering.served.renderer, request),
-        finish_reason=reader.finish(choice.finish),
+        finish_reason=reading.finish(finish),
     )
 
 
-class _Reader:
+class Reader:
     """One answer's text, and its calls where it may have any, as they come."""
 
-    def __init__(self, may_call: bool) -> None:
-        self._caller = tools.Caller() if may_call else None
+    def __init__(self, known: Sequence[Tool]) -> None:
+        self._caller = tools.Caller(known) if known else None
         self._calls = 0
 
     def read(self, text: str, finish: Finish | None) -> tuple[str, list[DeltaToolCall]]:
@@ -139,6 +149,11 @@ class _Reader:
         return "tool_calls" if self._calls and finish == "stop" else finish
 
 
+def reader(request: ChatRequest) -> Reader:
+    """What reads one answer to this request."""
+    return Reader(_tools(request))
+
+
 async def _chunks(answering: Answering, request: ChatRequest) -> AsyncGenerator[str, None]:
     frame = ChatChunk(
         id=new_id("chatcmpl"),
@@ -147,11 +162,11 @@ async def _chunks(answering: Answering, request: ChatRequest) -> AsyncGenerator[
         model=answering.served.id,
         choices=[],
     )
-    readers: dict[int, _Reader] = {}
+    readers: dict[int, Reader] = {}
     async with aclosing(answering.pieces()) as pieces:
         async for index, piece in pieces:
             if index not in readers:
-                readers[index] = _Reader(request.may_call)
+                readers[index] = reader(request)
                 yield event(_chunk(frame, index, ChatDelta(role="assistant", content="")))
             logprobs = _logprobs(piece.logprobs, answering.served.renderer, request)
             text, calls = readers[index].read(piece.text, piece.finish)
@@ -165,7 +180,7 @@ async def _chunks(answering: Answering, request: ChatRequest) -> AsyncGenerator[
         yield event(frame.model_copy(update={"usage": usage(answering.exchange)}))
 
 
-CHAT = Operation("chat", ChatRequest, _ask, _whole, _chunks)
+CHAT = Operation("chat", ChatRequest, ask, _whole, _chunks, _body)
 
 
 def _chunk(

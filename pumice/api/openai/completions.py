@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from itertools import accumulate
 from typing import Any
 
@@ -58,15 +59,21 @@ def _ids(prompt: str | list[int], served: Served) -> list[int]:
 
 
 async def _whole(answering: Answering, request: CompletionRequest) -> Completion:
-    choices = [Choice(finish="length") for _ in answering.asked]
     if request.max_tokens != 0:
-        choices = await answering.whole()
-    read = await _read(answering, request)
+        await answering.whole()
+    return _body(answering, request, await _read(answering, request))
+
+
+def _body(answering: Answering, request: CompletionRequest, read: Sequence[Sequence[TokenLogprob]] = ()) -> Completion:
     return Completion(
         id=new_id("cmpl"),
         created=int(time.time()),
         model=answering.served.id,
-        choices=[_choice(answering, request, read, index, choice) for index, choice in enumerate(choices)],
+        choices=[
+            # What was cut off, or not asked for, ends here.
+            _choice(answering, request, read, index, replace(choice, finish=choice.finish or "length"))
+            for index, choice in enumerate(answering.choices)
+        ],
         usage=usage(answering.exchange),
     )
 
@@ -175,4 +182,4 @@ def _logprobs(
     )
 
 
-COMPLETIONS = Operation("text_completion", CompletionRequest, _ask, _whole, _chunks)
+COMPLETIONS = Operation("text_completion", CompletionRequest, _ask, _whole, _chunks, _body)

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 
 from pumice.api.exchange import Exchange
 from pumice.api.generation import unless_gone
+from pumice.api.openai.events import keep
 from pumice.api.openai.refusals import Refusal
 from pumice.api.openai.wire import Prompts, Wire
 from pumice.api.platform import Platform
@@ -57,14 +58,16 @@ def router(platform: Platform) -> APIRouter:
     @routes.post("/embeddings")
     async def embed(request: EmbeddingRequest, http: Request) -> Embeddings:
         """Turn texts into vectors, in their order."""
-        return await unless_gone(http, answer(platform, Exchange.of(http.scope), request))
+        exchange = Exchange.of(http.scope)
+        exchange.request = await http.json()
+        return await unless_gone(http, answer(platform, exchange, request))
 
     return routes
 
 
 async def answer(platform: Platform, exchange: Exchange, request: EmbeddingRequest) -> Embeddings:
     """The vectors of one request. Raises `Refusal`, or a `PumiceError` for texts that have none."""
-    platform.meter.admit(exchange.key)
+    platform.admit(exchange)
     exchange.operation, exchange.asked = "embeddings", request.model
 
     def prepare() -> tuple[Base, list[list[int]]]:
@@ -84,7 +87,7 @@ async def answer(platform: Platform, exchange: Exchange, request: EmbeddingReque
     engine = await platform.pool.embedder(base.folder)
     with platform.metrics.generation(exchange):
         vectors = await engine.embed(batch)
-    return Embeddings(
+    body = Embeddings(
         data=[
             Embedding(index=index, embedding=_packed(vector) if request.encoding_format == "base64" else vector)
             for index, vector in enumerate(vectors)
@@ -92,6 +95,8 @@ async def answer(platform: Platform, exchange: Exchange, request: EmbeddingReque
         model=request.model,
         usage=EmbeddingUsage(prompt_tokens=exchange.input_tokens, total_tokens=exchange.input_tokens),
     )
+    keep(platform, exchange, body)
+    return body
 
 
 def _base(platform: Platform, name: str) -> Base:

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from fastapi import Request
 from fastapi.responses import StreamingResponse
@@ -25,7 +25,19 @@ from pumice.engine.answer import Ask
 from pumice.engine.contract import Constraint, Sampling
 from pumice.errors import PumiceError
 
-R = TypeVar("R", bound=Sampled)
+
+class Generates(Protocol):
+    """What every request for answers says."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def n(self) -> int | None: ...
+    @property
+    def stream(self) -> bool | None: ...
+
+
+R = TypeVar("R", bound=Generates)
 
 LOGGER = logging.getLogger(__name__)
 DONE = "data: [DONE]\n\n"
@@ -73,6 +85,10 @@ class Operation(Generic[R]):
     ask: Callable[[R, Served], list[Ask]]
     whole: Callable[[Answering, R], Awaitable[BaseModel]]
     chunks: Callable[[Answering, R], AsyncGenerator[str, None]]
+    body: Callable[[Answering, R], BaseModel]
+    """What has come of a stream so far, in the form of a whole answer."""
+    end: str = DONE
+    """What ends a stream."""
 
     async def begin(self, platform: Platform, exchange: Exchange, request: R) -> Answering:
         """Find the model and make it ready. Raises as `generation.begin` does."""
@@ -82,15 +98,33 @@ class Operation(Generic[R]):
 
     async def answer(self, platform: Platform, exchange: Exchange, request: R) -> BaseModel:
         """The whole answer."""
-        return await self.whole(await self.begin(platform, exchange, request), request)
+        body = await self.whole(await self.begin(platform, exchange, request), request)
+        keep(platform, exchange, body)
+        return body
 
     async def respond(self, platform: Platform, request: R, http: Request) -> BaseModel | StreamingResponse:
         """The answer, whole or as server-sent events, unless the caller hangs up."""
         exchange = Exchange.of(http.scope)
+        exchange.request = await http.json()
         if not request.stream:
             return await unless_gone(http, self.answer(platform, exchange, request))
         answering = await unless_gone(http, self.begin(platform, exchange, request))
-        return await server_sent(http, self.chunks(answering, request))
+        return await server_sent(http, self._events(answering, request), self.end)
+
+    async def _events(self, answering: Answering, request: R) -> AsyncGenerator[str, None]:
+        try:
+            async with aclosing(self.chunks(answering, request)) as chunks:
+                async for each in chunks:
+                    yield each
+        finally:
+            if answering.platform.log_bodies:
+                keep(answering.platform, answering.exchange, self.body(answering, request))
+
+
+def keep(platform: Platform, exchange: Exchange, body: BaseModel) -> None:
+    """Have the log keep an answer, where it keeps bodies."""
+    if platform.log_bodies:
+        exchange.response = body.model_dump(mode="json")
 
 
 def usage(exchange: Exchange) -> Usage:
@@ -104,7 +138,7 @@ def event(data: BaseModel) -> str:
     return f"data: {data.model_dump_json(exclude_unset=True)}\n\n"
 
 
-async def server_sent(request: Request, events: AsyncGenerator[str, None]) -> StreamingResponse:
+async def server_sent(request: Request, events: AsyncGenerator[str, None], end: str = DONE) -> StreamingResponse:
     """Stream `events`. The first is awaited before the response starts: an early failure has its HTTP status."""
     first = await unless_gone(request, anext(events))
 
@@ -114,7 +148,7 @@ async def server_sent(request: Request, events: AsyncGenerator[str, None]) -> St
             try:
                 async for each in events:
                     yield each
-                yield DONE
+                yield end
             except PumiceError as error:
                 yield _failed(from_error(error))
             except Exception:

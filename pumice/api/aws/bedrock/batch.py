@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import uuid
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -20,18 +19,21 @@ from pumice.api.aws.paging import page
 from pumice.api.aws.runtime.invoke import invoke_model
 from pumice.api.aws.services import BEDROCK
 from pumice.api.aws.wire import Call
-from pumice.api.batches import Answer, Batch, Counts, Record, Results, State, ended
+from pumice.api.batches import Answer, Batch, Counts, Record, Results, State
 from pumice.api.exchange import Exchange
 from pumice.api.platform import Platform
-from pumice.errors import ConflictError, InputError, NotFoundError, PumiceError
+from pumice.errors import ConflictError, DeniedError, ExhaustedError, InputError, NotFoundError, PumiceError
 from pumice.store.s3 import Objects, split
 
 RUNNER = "bedrock"
+HOURS = 24
+"""What a job has where nothing is said."""
 _STATUS: dict[State, str] = {
     "submitted": "Submitted",
     "validating": "Validating",
     "running": "InProgress",
     "finishing": "InProgress",
+    "expired": "Expired",
     "failed": "Failed",
     "stopping": "Stopping",
     "stopped": "Stopped",
@@ -55,7 +57,9 @@ async def create_model_invocation_job(call: Call, request: dict[str, Any]) -> di
     await asyncio.to_thread(targets.find, platform, request["modelId"])
     split(f"{_output(request)}/x")
     records = await asyncio.to_thread(Objects(platform.home.s3).path, _input(request))
-    batch = await platform.batches.submit(RUNNER, records, {key: request[key] for key in _KEPT if key in request})
+    spec = {key: request[key] for key in _KEPT if key in request}
+    within = timedelta(hours=request.get("timeoutDurationInHours", HOURS))
+    batch = await platform.batches.submit(RUNNER, records, spec, key=call.exchange.key, within=within)
     await asyncio.to_thread(tags.put, platform, _arn(batch.id), request.get("tags"))
     return {"jobArn": _arn(batch.id)}
 
@@ -96,12 +100,10 @@ class Invocations:
                 if line.strip():
                     yield _record(number, line)
 
-    async def answer(self, batch: Batch, record: Record) -> Answer:
+    async def answer(self, batch: Batch, record: Record, exchange: Exchange) -> Answer:
         """What InvokeModel answers, with its tokens."""
-        platform = self._platform
-        exchange = Exchange(f"req-{uuid.uuid4().hex}", background=True)
+        platform, status = self._platform, 500
         exchange.operation = "InvokeModel"
-        status = 500
         try:
             call = Call(platform, Request({"type": "http"}, _nobody), exchange)
             await invoke_model(call, {"modelId": batch.spec["modelId"], "body": json.dumps(record.body).encode()})
@@ -109,8 +111,11 @@ class Invocations:
         except AwsError as error:
             status = error.status
             return Answer(False, {"errorCode": error.status, "errorMessage": error.message})
-        except InputError:
-            status = 400
+        except PumiceError as error:
+            status = _code(error)
+            raise
+        except asyncio.CancelledError:
+            status = 499
             raise
         finally:
             platform.answered(exchange, exchange.operation, "POST", status)
@@ -119,8 +124,7 @@ class Invocations:
 
     def refuse(self, error: PumiceError) -> Any:
         """The error of one record."""
-        code = 404 if isinstance(error, NotFoundError) else 400 if isinstance(error, InputError) else 503
-        return {"errorCode": code, "errorMessage": " ".join(str(error).split())}
+        return {"errorCode": _code(error), "errorMessage": " ".join(str(error).split())}
 
     def write(self, batch: Batch, results: Results) -> None:
         """`OUTPUT/ID/INPUT.out` and the manifest beside it; of a batch that was stopped, what there is."""
@@ -141,6 +145,11 @@ class Invocations:
         objects.put(f"{output}/{_last(_input(batch.spec))}.out", file)
         manifest = _counted(results.counts) | {f"{side}TokenCount": count for side, count in tokens.items()}
         objects.put(f"{output}/manifest.json.out", json.dumps(manifest).encode())
+
+
+def _code(error: PumiceError) -> int:
+    codes = {NotFoundError: 404, InputError: 400, DeniedError: 403, ExhaustedError: 429}
+    return next((code for kind, code in codes.items() if isinstance(error, kind)), 503)
 
 
 def _last(uri: str) -> str:
@@ -183,10 +192,10 @@ def _told(batch: Batch) -> dict[str, Any]:
         "lastModifiedTime": batch.updated,
         **_counted(batch.counts),
     }
-    if hours := batch.spec.get("timeoutDurationInHours"):
-        told["jobExpirationTime"] = batch.created + timedelta(hours=hours)
-    if at := ended(batch):
-        told["endTime"] = at
+    if "timeoutDurationInHours" in batch.spec:
+        told["jobExpirationTime"] = batch.expires
+    if batch.ended:
+        told["endTime"] = batch.ended
     return {**told, "message": batch.error} if batch.error else told
 
 

@@ -27,10 +27,12 @@ class Body(Form):
 
 async def embed(call: Call, base: Base, body: dict[str, Any]) -> dict[str, Any]:
     """The vector of a text. Raises `AwsError` for what this base cannot give."""
+    call.platform.meter.admit(call.exchange.key)
     asked = _read(body, base)
     ids = (await asyncio.to_thread(_reader, base.folder)).encode(asked.text)
     if len(ids) > base.window:
         raise refuse(f"inputText: {base.name} reads {base.window:,} tokens at once; the text has {len(ids):,}.")
+    call.platform.admit(call.exchange)
     call.exchange.model, call.exchange.input_tokens = base.name, len(ids)
     engine = await call.platform.pool.embedder(base.folder)
     (vector,) = await engine.embed([ids])
