@@ -21,10 +21,10 @@ These variables are all the settings that there are. They are read when a comman
 | variable | meaning |
 |---|---|
 | `PUMICE_HOME` | the folder that holds everything; by default `~/.pumice`. Two homes never touch each other |
-| `PUMICE_DATABASE` | where the records are: `postgresql://user:password@host/name`; by default a SQLite file in the home |
+| `PUMICE_DATABASE` | where the records are: `postgresql://user:password@host/name`; by default SQLite in the home |
 | `PUMICE_HOST` | where `pumice serve` listens; by default `127.0.0.1` |
 | `PUMICE_PORT` | and on which port; by default `8080` |
-| `PUMICE_SECRET_KEY` | what signing secrets are encrypted with, where servers share a database; by default the file `secret.key` |
+| `PUMICE_SECRET_KEY` | what encrypts signing secrets where servers share records; by default the file `secret.key` |
 | `PUMICE_LOG_DAYS` | how many days the request log keeps a request; by default `30` |
 | `PUMICE_LOG_BODIES` | `1`: the request log keeps what was asked and answered, too; by default it does not |
 """
