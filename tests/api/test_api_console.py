@@ -7,6 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -18,13 +20,15 @@ from live_server import Live, register, write_adapter
 from openai import OpenAI
 
 from pumice.api.app import create_app
+from pumice.api.exchange import Exchange
 from pumice.api.identity import Identity
 from pumice.api.platform import open_platform
 from pumice.bases import resolve
-from pumice.config import Home
+from pumice.config import Home, read_environment
 from pumice.jobs.queue import Queue
 from pumice.records import Base, Event, JobState, Role
 from pumice.store.tables import open_database
+from pumice.traffic.log import Log
 
 ASK = [{"role": "user", "content": "Hello"}]
 
@@ -253,3 +257,29 @@ def test_the_schema_tells_all_of_it(live: Live) -> None:
     assert names == {"model", "key", "status", "contains", "before", "limit"}
     shown = schema["components"]["schemas"]["ShownKey"]["properties"]
     assert not {"secret_sha256", "signing_secret"} & set(shown)
+
+
+def test_the_settings_of_the_log_are_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PUMICE_HOME", str(tmp_path))
+    for name in ("PUMICE_LOG_DAYS", "PUMICE_LOG_BODIES"):
+        monkeypatch.delenv(name, raising=False)
+    assert (read_environment().log_days, read_environment().log_bodies) == (30, False)
+    monkeypatch.setenv("PUMICE_LOG_DAYS", "7")
+    monkeypatch.setenv("PUMICE_LOG_BODIES", "1")
+    assert (read_environment().log_days, read_environment().log_bodies) == (7, True)
+
+
+def test_what_is_older_than_the_log_keeps_goes(tmp_path_factory: pytest.TempPathFactory) -> None:
+    home = Home(tmp_path_factory.mktemp("aged"))
+    database = open_database(home.database)
+    log = Log(database, timedelta(days=30))
+    for days in (3, 1):
+        at = datetime.now(UTC) - timedelta(days=days)
+        log.add(Exchange(f"req-{days}", at, operation="chat", model="red@1").record(200, bodies=False))
+    log.close()
+    platform = open_platform(home, database, log_days=2)
+    end = time.monotonic() + 30
+    while len(platform.log.find(10)) > 1:
+        assert time.monotonic() < end, "it was never cleaned"
+    assert [each.id for each in platform.log.find(10)] == ["req-1"]
+    platform.log.close()
