@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from pumice.data.render import Renderer
+from pumice.engine import schemas
 from pumice.engine.contract import Constraint, Delta, Engine, Generate, Sampling, TokenLogprob
 from pumice.errors import InputError
 
@@ -90,7 +91,7 @@ async def stream(engine: Engine, renderer: Renderer, ask: Ask) -> AsyncGenerator
             if finish:
                 break
     if ask.constraint and ask.constraint.kind == "json_schema" and finish == "stop" and not cutter.cut:
-        _check_json("".join(written))
+        _check_json("".join(written), ask.constraint.text)
 
 
 def _before_stop(delta: Delta, stop_ids: Sequence[int]) -> tuple[Delta, bool]:
@@ -101,15 +102,17 @@ def _before_stop(delta: Delta, stop_ids: Sequence[int]) -> tuple[Delta, bool]:
     return replace(delta, ids=delta.ids[:at], logprobs=delta.logprobs[:at]), True
 
 
-def _check_json(text: str) -> None:
+def _check_json(text: str, schema: str) -> None:
     try:
-        json.loads(text)
-    except ValueError as error:
+        reason = schemas.problem(json.loads(text), json.loads(schema))
+    except ValueError:
+        reason = "The engine stopped in the middle of it."
+    if reason:
         raise InputError(
             "The answer does not follow the JSON schema.",
-            "The engine stopped in the middle of it.",
+            reason,
             "Ask again; if it stays so, write the schema with type, properties, required, items and enum alone.",
-        ) from error
+        )
 
 
 class _Cutter:

@@ -6,11 +6,14 @@ llama.cpp says nothing of a grammar that it cannot compile and answers freely, s
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 from llguidance import LLMatcher
 
+from pumice.engine import schemas, vocabulary
 from pumice.engine.contract import Capabilities, Constraint
 from pumice.errors import InputError
 
@@ -21,20 +24,71 @@ _HEAD = "%llguidance {}\n"
 def check(constraint: Constraint, capabilities: Capabilities) -> None:
     """Raise InputError, naming the keyword at fault, unless the engine can hold an answer to it."""
     if constraint.kind not in capabilities.constraints:
+        if constraint.loose:
+            return
         raise InputError(
             f"The {capabilities.name} engine cannot hold an answer to {NAMES[constraint.kind]}.",
             "It runs this model because llama.cpp cannot.",
-            "Ask for the form in the prompt instead.",
+            "Ask for the form in the prompt instead; of tools, leave it to the model whether it calls one (auto).",
         )
     if constraint.kind == "json_schema":
         _read(constraint.text)
-    problem = _problem(grammar(constraint))
+    try:
+        problem = _problem(grammar(constraint))
+    except UnicodeEncodeError as error:
+        problem = f"it holds half a character, {error.object[error.start]!r}."
     if problem:
         raise InputError(
             f"{NAMES[constraint.kind].capitalize()} cannot be enforced as it is: {problem}",
             "llama.cpp must know of each token whether it may come next; some keywords do not allow that.",
             "Write it with type, properties, required, items, enum, const, anyOf, $ref, limits and plain patterns.",
         )
+
+
+def beyond_ascii(constraint: Constraint) -> bool:
+    """Whether `spelled` could change anything."""
+    return not constraint.text.isascii() or "\\u" in constraint.text
+
+
+def spelled(constraint: Constraint, whole: frozenset[str]) -> Constraint:
+    """The constraint in the letters of a `streamable` file, whose tokens have the characters `whole` in one piece.
+
+    llama.cpp gives up a grammar in mid-answer where no token can go on. Raises InputError for a pattern that would
+    lead there: unlike a literal, it cannot be spelled byte by byte.
+    """
+    text = constraint.text
+    if constraint.kind == "json_schema":
+        text = json.dumps(json.loads(text), ensure_ascii=False)
+    for schema in _schemas(replace(constraint, text=text)):
+        for pattern in _patterns(schema):
+            missing = next((each for each in pattern if not each.isascii() and each not in whole), None)
+            if missing:
+                raise InputError(
+                    f"The pattern {pattern!r} cannot be enforced: this base has no token for {missing!r}.",
+                    "It writes that character in parts, which a pattern does not see.",
+                    "List the values with enum, which may hold any character, or leave the pattern out.",
+                )
+    return replace(constraint, text=vocabulary.spelled(text, whole))
+
+
+def _schemas(constraint: Constraint) -> Iterator[Any]:
+    """Every JSON schema in it."""
+    if constraint.kind == "json_schema":
+        yield json.loads(constraint.text)
+        return
+    mark, end = "%json ", 0
+    while (at := constraint.text.find(mark, end)) >= 0:
+        schema, end = json.JSONDecoder().raw_decode(constraint.text, at + len(mark))
+        yield schema
+
+
+def _patterns(schema: Any) -> Iterator[str]:
+    if isinstance(schema, dict):
+        if isinstance(schema.get("pattern"), str):
+            yield schema["pattern"]
+        yield from schema.get("patternProperties") or ()
+    for inner in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
+        yield from _patterns(inner)
 
 
 def grammar(constraint: Constraint) -> str:
@@ -51,6 +105,7 @@ def _read(text: str) -> dict[str, Any]:
         problem = str(error)
     if problem:
         raise InputError("The JSON schema is no JSON object.", problem, "Write it as JSON Schema, in braces.")
+    schemas.check(schema, "The JSON schema")
     return dict(schema)
 
 

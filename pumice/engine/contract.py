@@ -51,6 +51,8 @@ class Constraint:
 
     kind: Literal["json_schema", "lark"]
     text: str
+    loose: bool = False
+    """An engine that cannot hold answers to it answers freely: whoever reads them checks them."""
 
 
 @dataclass(frozen=True)

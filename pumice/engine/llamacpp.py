@@ -11,11 +11,13 @@ import hashlib
 import json
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import psutil
 
-from pumice.engine import gguf, lora
+from pumice.engine import constraints, gguf, lora, vocabulary
 from pumice.engine.child import BEHIND, Child
 from pumice.engine.contract import CONTEXT, Capabilities, Delta, Generate, Stats, TokenLogprob
 from pumice.engine.wire import room_for
@@ -23,7 +25,7 @@ from pumice.errors import InputError, NotFoundError, UnavailableError
 
 CAPABILITIES = Capabilities("llama.cpp", adapters=True, score=False, constraints=frozenset({"json_schema", "lark"}))
 
-_FORMAT = 2
+_FORMAT = 3
 """Raised whenever the converted files change, so that cached ones are made again."""
 
 
@@ -84,6 +86,9 @@ class LlamaCpp:
         if request.adapter is not None and not (request.adapter in self._wanted and request.adapter in served):
             raise NotFoundError(f"The adapter {request.adapter} is not loaded.")
         room = room_for(request, self.context, self.capabilities)
+        if request.constraint is not None and constraints.beyond_ascii(request.constraint):
+            whole = await asyncio.to_thread(lambda: self._whole_characters)
+            request = replace(request, constraint=constraints.spelled(request.constraint, whole))
         # Always the whole list: what is left out would keep the scale of whoever came before.
         scales = [{"id": at, "scale": float(name == request.adapter)} for at, name in enumerate(served)]
         try:
@@ -145,6 +150,10 @@ class LlamaCpp:
             for left in self._retiring.values():
                 left.set()
             await asyncio.gather(*self._farewells)
+
+    @cached_property
+    def _whole_characters(self) -> frozenset[str]:
+        return vocabulary.whole_characters(self._folder)
 
     @property
     def _title(self) -> str:

@@ -16,7 +16,7 @@ from pumice.engine import hf, llamacpp
 from pumice.engine.contract import CONTEXT, Engine
 from pumice.engine.hf import Transformers
 from pumice.engine.llamacpp import LlamaCpp
-from pumice.errors import ExhaustedError, UnavailableError
+from pumice.errors import ExhaustedError, InputError, NotFoundError, UnavailableError
 
 SLOTS_A_CORE = 4
 """Answers at once that a physical core is promised to, over all reservations."""
@@ -45,6 +45,11 @@ def memory_needed(folder: Path, slots: int) -> int:
     context = min(CONTEXT, config["max_position_embeddings"])
     # The files may be of higher precision than what is served: it is never more than they are.
     return int(weights + slots * context * token + _PROCESS)
+
+
+def _is_more_than_llama(error: BaseException, kind: str) -> bool:
+    refused = isinstance(error, InputError) and not isinstance(error, NotFoundError)
+    return refused and kind == llamacpp.CAPABILITIES.name
 
 
 @dataclass
@@ -112,12 +117,16 @@ class Reservation:
             engine = await llamacpp.start(self.folder, cache=cache, threads=threads, slots=self.slots, nice=_FRONT)
         else:
             engine = await hf.start(self.folder, cache=cache, threads=threads, nice=_FRONT)
-        if self.adapter is not None:
-            try:
+        try:
+            if self.adapter is not None:
                 await engine.load_adapter(self.name, self.adapter)
-            except BaseException:
-                await engine.stop()
+        except BaseException as error:
+            await engine.stop()
+            if not _is_more_than_llama(error, self.kind):
                 raise
+            # As `Pool.ensure` does: an adapter that llama.cpp refuses may be one for transformers.
+            self.kind = hf.CAPABILITIES.name
+            return await self._start()
         return engine
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pumice.data.render.tools import CALL, END
+from pumice.engine import schemas
 from pumice.engine.contract import Constraint
 from pumice.errors import InputError
 
@@ -38,6 +39,7 @@ class Tool:
                 "Arguments have names, so their schema is that of an object.",
                 'Write {"type": "object", "properties": {…}}.',
             )
+        schemas.check(self._schema(), f"The parameters of the tool {self.name}")
 
     def shown(self) -> dict[str, Any]:
         """As chat templates read it: an item of `Renderer.prompt`'s `tools`."""
@@ -47,10 +49,14 @@ class Tool:
     def rule(self) -> str:
         """The grammar of one call."""
         # One way to put spaces: a small model would otherwise fill its limit with line breaks.
-        schema = json.dumps({**self._schema(), "x-guidance": {"whitespace_flexible": False}})
+        schema = json.dumps({**self._schema(), "x-guidance": {"whitespace_flexible": False}}, ensure_ascii=False)
         begin = json.dumps(f'\n{{"name": "{self.name}", "arguments": ')
         end = json.dumps("}\n" + END)
         return f"{begin} %json {schema} {end}"
+
+    def problem(self, arguments: Any) -> str:
+        """What in the arguments of a call is not allowed, "" when all is well."""
+        return schemas.problem(arguments, self._schema())
 
     def _schema(self) -> dict[str, Any]:
         return {"type": "object", **self.parameters}
@@ -68,6 +74,7 @@ class Choice:
 def constrain(tools: Sequence[Tool], choice: Choice) -> Constraint:
     """The form of an answer in which every call is of one of `tools` with arguments that its schema allows.
 
+    An engine that cannot hold answers to a form answers freely where calls are up to the model; `Caller` checks them.
     Raises InputError for two tools of one name, for a choice of none of them, and for no tools at all.
     """
     names = [tool.name for tool in tools]
@@ -81,12 +88,13 @@ def constrain(tools: Sequence[Tool], choice: Choice) -> Constraint:
     any_call = " | ".join(f"call_{at}" for at in range(len(usable)))
     mark = json.dumps(CALL)
     more = f'("\\n" {mark} any_call)*' if choice.parallel and choice.name is None else ""
-    if choice.required or choice.name is not None:
+    must = choice.required or choice.name is not None
+    if must:
         head = f"start: {mark} any_call {more}"
     else:
         # Lazy: the text ends where the mark begins, so text can never hold one that no call follows.
         head = f"start: TEXT | said any_call {more}\nsaid[lazy]: TEXT {mark}\nTEXT: /(.|\\n)*/"
-    return Constraint("lark", f"{head}\nany_call: {any_call}\n{rules}\n")
+    return Constraint("lark", f"{head}\nany_call: {any_call}\n{rules}\n", loose=not must)
 
 
 @dataclass(frozen=True)
@@ -109,9 +117,13 @@ class Said:
 
 
 class Caller:
-    """Reads one answer's pieces of text as they come and never shows any of a call as text."""
+    """Reads one answer's pieces of text as they come and never shows any of a call as text.
 
-    def __init__(self) -> None:
+    A call is one only if it is of one of `tools` with arguments that its schema allows, whatever engine wrote it.
+    """
+
+    def __init__(self, tools: Sequence[Tool]) -> None:
+        self._tools = {tool.name: tool for tool in tools}
         self.calls = 0
         """Complete calls so far."""
         self._open = ""
@@ -157,13 +169,16 @@ class Caller:
     def _read(self, body: str, calls: list[Call]) -> None:
         try:
             said = json.loads(body)
-            name, arguments = str(said["name"]), json.dumps(said["arguments"], ensure_ascii=False)
+            name, arguments = said["name"], said["arguments"]
+            valid = not self._tools[name].problem(arguments)
         except (KeyError, TypeError):
             # Only where nothing held the answer to a grammar.
+            valid = False
+        if not valid:
             self._broken.append(f"{CALL}{body}{END}")
             return
         self.calls += 1
-        calls.append(Call(f"call_{uuid.uuid4().hex[:24]}", name, arguments))
+        calls.append(Call(f"call_{uuid.uuid4().hex[:24]}", name, json.dumps(arguments, ensure_ascii=False)))
 
 
 def _first_json(text: str) -> tuple[str, str] | None:

@@ -40,10 +40,10 @@ def write(writer: GGUFWriter, folder: Path, config: Mapping[str, Any], streamabl
     merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
     tokens, types = _tokens(tokenizer, config["vocab_size"], sentencepiece)
     if streamable:
-        cut = [_cuts(*pair) for pair in zip(tokens, types, strict=True)]
-        types = [TokenType.USER_DEFINED if each else kind for each, kind in zip(cut, types, strict=True)]
-        # Such a token reads as it is written, and byte E9 is written é: no grammar may take it for that letter.
-        tokens = [_hidden(token) if each else token for each, token in zip(cut, tokens, strict=True)]
+        # A token of the user's reads as it is written.
+        written = [_spelled_cut(token, kind, sentencepiece) for token, kind in zip(tokens, types, strict=True)]
+        types = [kind if cut is None else TokenType.USER_DEFINED for cut, kind in zip(written, types, strict=True)]
+        tokens = [token if cut is None else cut for cut, token in zip(written, tokens, strict=True)]
     if sentencepiece:
         # Their BPE is stored as scores: the earlier a merge, the higher its result.
         ranks = {merge.replace(" ", ""): -float(at) for at, merge in enumerate(merges)}
@@ -108,20 +108,43 @@ def _byte_alphabet() -> dict[str, int]:
 _ALPHABET = _byte_alphabet()
 
 
-def _hidden(token: str) -> str:
-    """The token in letters for private use, which no text has."""
-    return "".join(chr(0xF0000 + ord(character)) for character in token)
+_PRIVATE = 0xF0000
+"""Byte B of a character that several tokens share is the letter for private use at _PRIVATE + B: no text has those."""
+_LETTERS = {0xDC00 + byte: _PRIVATE + byte for byte in range(0x80, 0x100)}
 
 
-def _cuts(token: str, kind: TokenType) -> bool:
-    """Whether the token's bytes begin or end inside a UTF-8 character."""
-    byte = _BYTE_TOKEN.fullmatch(token)
-    if kind is TokenType.BYTE and byte:
-        return int(byte[1], 16) > 0x7F
-    if kind is not TokenType.NORMAL or not set(token) <= _ALPHABET.keys():
-        return False
-    try:
-        bytes(_ALPHABET[character] for character in token).decode()
-    except UnicodeDecodeError:
-        return True
-    return False
+def whole_characters(folder: Path) -> frozenset[str]:
+    """The characters beyond ASCII that are each a token of their own. Reads the whole tokenizer."""
+    tokenizer = read(folder)
+    sentencepiece = bool(tokenizer["model"].get("byte_fallback"))
+    texts = {_raw(token, sentencepiece).decode(errors="ignore") for token in tokenizer["model"]["vocab"]}
+    texts |= {added["content"] for added in tokenizer["added_tokens"] if not added["special"]}
+    return frozenset(text for text in texts if len(text) == 1 and not text.isascii())
+
+
+def spelled(text: str, whole: frozenset[str]) -> str:
+    """The text as the tokens of a `streamable` file spell it: what no token has whole is written byte by byte."""
+    return "".join(
+        character
+        if character.isascii() or character in whole
+        else "".join(chr(_PRIVATE + byte) for byte in character.encode())
+        for character in text
+    )
+
+
+def _spelled_cut(token: str, kind: TokenType, sentencepiece: bool) -> str | None:
+    """A token that begins or ends inside a character as `spelled` has it; None for every other token."""
+    if kind not in (TokenType.NORMAL, TokenType.BYTE):
+        return None
+    text = _raw(token, sentencepiece).decode(errors="surrogateescape")
+    hidden = text.translate(_LETTERS)
+    return None if hidden == text else hidden
+
+
+def _raw(token: str, sentencepiece: bool) -> bytes:
+    byte = _BYTE_TOKEN.fullmatch(token) if sentencepiece else None
+    if byte:
+        return bytes([int(byte[1], 16)])
+    if sentencepiece or not set(token) <= _ALPHABET.keys():
+        return token.encode()
+    return bytes(_ALPHABET[character] for character in token)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,11 @@ from pumice.data.render.tools import CALL, written
 from pumice.engine import llamacpp
 from pumice.engine.answer import Ask, answer, stream
 from pumice.engine.constraints import check
-from pumice.engine.contract import Sampling
+from pumice.engine.contract import Constraint, Generate, Sampling
+from pumice.engine.hf import Transformers
 from pumice.engine.llamacpp import CAPABILITIES, LlamaCpp
 from pumice.engine.tools import Call, Caller, Choice, Said, Tool, constrain
+from pumice.engine.vocabulary import whole_characters
 from pumice.errors import InputError
 from pumice.records import Base
 
@@ -61,7 +64,7 @@ async def real(base: Base, cache: Path) -> AsyncIterator[LlamaCpp]:
 
 
 def hear(text: str, cut: bool = False, size: int = 1) -> tuple[str, list[Call], str]:
-    caller = Caller()
+    caller = Caller([*TOOLS, Tool("f")])
     said = [caller.push(text[at : at + size]) for at in range(0, len(text), size)]
     said.append(caller.flush(cut))
     return "".join(each.text for each in said), [call for each in said for call in each.calls], said[-1].unfinished
@@ -101,7 +104,8 @@ async def test_the_model_may_talk_call_or_both_and_calls_stay_valid(real: LlamaC
     assert text.strip() and not calls and not unfinished
     # A base this small calls of its own accord when its answer already begins with the mark.
     begun = [*ids, *renderer.encode("Let me see.\n<tool_call")]
-    caller, shown, heard = Caller(), "", []
+    caller, shown = Caller(TOOLS), ""
+    heard: list[Call] = []
     form = constrain(TOOLS, Choice(parallel=False))
     pieces = stream(real, renderer, Ask(begun, Sampling(max_tokens=120), constraint=form))
     said = caller.push("Let me see.\n<tool_call")
@@ -156,6 +160,10 @@ def test_a_call_that_is_cut_is_never_a_call_and_never_text(at: int, size: int) -
     [
         "<tool_call>nonsense</tool_call>",
         '<tool_call>{"name": "f"}</tool_call>',
+        '<tool_call>{"name": "g", "arguments": {}}</tool_call>',
+        '<tool_call>{"name": ["f"], "arguments": {}}</tool_call>',
+        '<tool_call>{"name": "add", "arguments": {"numbers": [1]}}</tool_call>',
+        '<tool_call>{"name": "add", "arguments": {"numbers": [1, "2"]}}</tool_call>',
         "<tool_call>[1]</tool_call>",
         "<tool_call>{",
     ],
@@ -165,12 +173,54 @@ def test_what_no_grammar_held_and_is_no_call_is_reported_as_none(text: str) -> N
 
 
 def test_text_is_not_held_back_for_longer_than_it_must() -> None:
-    caller = Caller()
+    caller = Caller(TOOLS)
     assert caller.push("a < b") == Said("a < b")
     assert caller.push(" <too") == Said("")
     assert caller.push("th>") == Said(" <tooth>")
     assert caller.push("\n") == Said("")
     assert caller.flush(cut=False) == Said("\n")
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_literals_may_hold_characters_that_no_token_has_whole(real: LlamaCpp, base: Base) -> None:
+    whole = whole_characters(base.folder)
+    assert not {"漢", "😀"} & whole and "é" in whole
+    renderer = Renderer(base.folder)
+    schema = {
+        "type": "object",
+        "properties": {"名前": {"enum": ["漢字é", "z 😀"]}, "b": {"const": {"ü字": ["😀"]}}},
+        "required": ["名前", "b"],
+        "additionalProperties": False,
+    }
+    tool = Tool("f", "", schema)
+    ids = renderer.prompt([{"role": "user", "content": "Go on."}], [tool.shown()])
+    found = set()
+    for seed in range(4):
+        sampling = Sampling(max_tokens=120, temperature=2.0, seed=seed)
+        said = await answer(real, renderer, Ask(ids, sampling, constraint=constrain([tool], Choice(name="f"))))
+        caller = Caller([tool])
+        (call,) = caller.push(said.text).calls
+        found.add(json.loads(call.arguments)["名前"])
+        form = Constraint("json_schema", json.dumps({**schema, "x-guidance": {"whitespace_flexible": False}}))
+        bare = await answer(real, renderer, Ask(ids, sampling, constraint=form))
+        jsonschema.validate(json.loads(bare.text), schema)
+    assert found <= {"漢字é", "z 😀"}
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_pattern_that_would_lead_nowhere_is_refused(real: LlamaCpp) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "string", "pattern": "^é漢$"}}}
+    for form in (Constraint("json_schema", json.dumps(schema)), constrain([Tool("f", "", schema)], Choice())):
+        with pytest.raises(InputError, match="'\\^é漢\\$' cannot be enforced: this base has no token for '漢'"):
+            await anext(real.generate(Generate([1, 2], constraint=form)))
+
+
+async def test_transformers_leaves_calls_to_the_model_and_refuses_to_force_them(plain: Transformers) -> None:
+    free = Generate([1, 2], Sampling(max_tokens=3), constraint=constrain(TOOLS, Choice()))
+    assert [delta async for delta in plain.generate(free)]
+    for choice in (Choice(True), Choice(name="add")):
+        with pytest.raises(InputError, match="The transformers engine cannot hold an answer to a grammar"):
+            await anext(plain.generate(replace(free, constraint=constrain(TOOLS, choice))))
 
 
 def test_every_form_can_be_enforced() -> None:
@@ -183,6 +233,7 @@ def test_every_form_can_be_enforced() -> None:
     [
         (lambda: Tool("two words"), "cannot be called 'two words'"),
         (lambda: Tool("f", "", {"type": "array"}), "parameters of the tool f are of type 'array'"),
+        (lambda: Tool("f", "", {"properties": {"a": {"type": "text"}}}), "tool f is no JSON schema.*'text'"),
         (lambda: constrain([], Choice()), "no tools"),
         (lambda: constrain([Tool("f"), Tool("f")], Choice()), "two tools called f"),
         (lambda: constrain([Tool("f")], Choice(name="g")), "no tool 'g'"),

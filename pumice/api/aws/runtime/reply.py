@@ -6,7 +6,7 @@ Whole answers are collected from the same events that streams are made of, so bo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
@@ -94,7 +94,7 @@ async def ask(call: Call, model_id: str, question: Question, guard: Guard | None
     answering = await unless_gone(
         call.http, begin(call.platform, call.exchange, find, lambda served: asks(checked, served))
     )
-    events = _events(answering, bool(checked.tools))
+    events = _events(answering, checked.tools)
     if guard:
         events = _guarded(guard, events)
     first = await unless_gone(call.http, anext(events))
@@ -138,8 +138,8 @@ async def _collect(reply: Reply) -> Whole:
     return found
 
 
-async def _events(answering: Answering, with_tools: bool) -> AsyncGenerator[Event, None]:
-    caller = tools.Caller() if with_tools else None
+async def _events(answering: Answering, known: Sequence[tools.Tool]) -> AsyncGenerator[Event, None]:
+    caller = tools.Caller(known) if known else None
     reason: Reason = "end"
     stop = None
     async with aclosing(answering.pieces()) as pieces:
