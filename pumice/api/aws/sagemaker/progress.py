@@ -35,12 +35,14 @@ def statuses(platform: Platform, found: Document, job: Job, story: Story) -> tup
     return "InProgress", _WAITING.get(job.state, SECONDARY[story.stage])
 
 
-def failure(found: Document, job: Job) -> str:
-    """`FailureReason`: the data file is named as the caller named it, with line and column."""
-    reason = found.body.get("failure") or job.error or ""
+def failure(found: Document, job: Job, story: Story) -> str:
+    """`FailureReason`: what, why and the way out; data is named by its address in S3, with line and column."""
+    told = [event.data for event in story.events if event.kind == "error"]
+    reason = "\n".join(told[-1][key] for key in ("what", "why", "fix") if told[-1].get(key)) if told else job.error
+    reason = found.body.get("failure") or reason or ""
     for key, uri in found.body["sources"].items():
         reason = reason.replace(str(job.spec[key]), uri)
-    return str(reason)[:1024]
+    return reason[:1024]
 
 
 def transitions(found: Document, job: Job, story: Story, secondary: str) -> list[dict[str, Any]]:
@@ -59,7 +61,7 @@ def transitions(found: Document, job: Job, story: Story, secondary: str) -> list
     for each, after in pairwise(shown):
         each["EndTime"] = after["StartTime"]
     if secondary == "Failed":
-        shown[-1]["StatusMessage"] = failure(found, job)
+        shown[-1]["StatusMessage"] = failure(found, job, story)
     return shown
 
 

@@ -33,6 +33,7 @@ ELSEWHERE = {"data": "channel `train`", "validation": "channel `validation`", "n
 """Keys of a recipe that a request says in another place."""
 ECHOED = ("HyperParameters", "AlgorithmSpecification", "RoleArn", "InputDataConfig", "OutputDataConfig",
           "ResourceConfig", "ServerlessJobConfig", "ModelPackageConfig", "Environment")  # fmt: skip
+OVER = ("Completed", "Stopped", "Failed")
 _HUB = re.compile(r"arn:[^/]*:hub-content/[^/]+/Model/([^/]+)(?:/[\d.]+)?")
 
 
@@ -75,7 +76,7 @@ def describe_training_job(call: Call, request: dict[str, Any]) -> dict[str, Any]
         "FinalMetricDataList": progress.metrics(story),
         **({"TrainingStartTime": job.started} if job.started else {}),
         **({"TrainingTimeInSeconds": seconds, "BillableTimeInSeconds": seconds} if seconds is not None else {}),
-        **({"FailureReason": progress.failure(found, job)} if told["TrainingJobStatus"] == "Failed" else {}),
+        **({"FailureReason": progress.failure(found, job, story)} if told["TrainingJobStatus"] == "Failed" else {}),
         **({"OutputModelPackageArn": found.body["package"]} if "package" in found.body else {}),
     }
 
@@ -96,9 +97,13 @@ def list_training_jobs(call: Call, request: dict[str, Any]) -> dict[str, Any]:
 @SAGEMAKER.operation
 def stop_training_job(call: Call, request: dict[str, Any]) -> None:
     """Have the job write a checkpoint and end."""
-    found = _get(call.platform, request["TrainingJobName"])
-    call.platform.queue.stop(found.body["job"])
-    call.platform.nudge()
+    platform = call.platform
+    found = _get(platform, request["TrainingJobName"])
+    status = _summary(platform, found, platform.queue.get(found.body["job"]))["TrainingJobStatus"]
+    if status in OVER:
+        raise AwsError("ValidationException", f"Training job {found.name} is {status} already.")
+    platform.queue.stop(found.body["job"])
+    platform.nudge()
 
 
 def _get(platform: Platform, name: str) -> Document:
@@ -110,7 +115,6 @@ def _get(platform: Platform, name: str) -> Document:
 
 def _summary(platform: Platform, found: Document, job: Job) -> dict[str, Any]:
     status, secondary = progress.statuses(platform, found, job, read_story(platform, job))
-    over = status in ("Completed", "Stopped", "Failed")
     return {
         "TrainingJobName": found.name,
         "TrainingJobArn": kept.arn_of(WORD, found.name),
@@ -118,7 +122,7 @@ def _summary(platform: Platform, found: Document, job: Job) -> dict[str, Any]:
         "LastModifiedTime": job.ended or job.started or found.created,
         "TrainingJobStatus": status,
         "SecondaryStatus": secondary,
-        **({"TrainingEndTime": job.ended} if over and job.ended else {}),
+        **({"TrainingEndTime": job.ended} if status in OVER and job.ended else {}),
     }
 
 
