@@ -12,6 +12,7 @@ from pumice.api.exchange import Exchange
 
 GENERATIONS: Mapping[str, str] = {
     "chat": "chat",
+    "responses": "chat",
     "text_completion": "text_completion",
     "embeddings": "embeddings",
     "Converse": "chat",

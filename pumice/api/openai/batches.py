@@ -20,6 +20,8 @@ from pumice.api.openai.chat import CHAT
 from pumice.api.openai.completions import COMPLETIONS
 from pumice.api.openai.paging import Limit, Listed, cut, listed
 from pumice.api.openai.refusals import Refusal, from_error, invalid
+from pumice.api.openai.responses import RESPONSES
+from pumice.api.openai.responses_wire import ResponseRequest
 from pumice.api.openai.stored import Files
 from pumice.api.openai.tuning_wire import Metadata
 from pumice.api.openai.wire import ChatRequest, CompletionRequest, Wire
@@ -31,11 +33,12 @@ PREFIX = "batch_"
 MOST = 50_000
 WINDOW = timedelta(hours=24)
 LATE = {"code": "batch_expired", "message": "This request could not be executed before the completion window expired."}
-Endpoint = Literal["/v1/chat/completions", "/v1/completions", "/v1/embeddings"]
+Endpoint = Literal["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses"]
 _SHAPES: Mapping[str, type[Wire]] = {
     "/v1/chat/completions": ChatRequest,
     "/v1/completions": CompletionRequest,
     "/v1/embeddings": embeddings.EmbeddingRequest,
+    "/v1/responses": ResponseRequest,
 }
 _STATUSES = {
     "submitted": "validating",
@@ -160,6 +163,8 @@ class OpenAiRunner:
         match request:
             case ChatRequest():
                 return await CHAT.answer(self._platform, exchange, request)
+            case ResponseRequest():
+                return await RESPONSES.answer(self._platform, exchange, request)
             case CompletionRequest():
                 return await COMPLETIONS.answer(self._platform, exchange, request)
             case embeddings.EmbeddingRequest():
