@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,6 +11,8 @@ import typer
 from pumice import config
 
 if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
     from pumice.api.identity import Identity
     from pumice.jobs.queue import Queue
     from pumice.records import Job
@@ -21,28 +24,34 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on s
 BaseModel = Annotated[str | None, typer.Option("--model", help="Base model, or a registered name@version.")]
 
 
-def open_identity() -> Identity:
-    from pumice.api.identity import Identity
+def _records(home: config.Home) -> Engine:
+    """Open until the process ends: a connection that is left to the garbage collector warns."""
     from pumice.store.tables import open_database
 
+    database = open_database(home.database)
+    atexit.register(database.dispose)
+    return database
+
+
+def open_identity() -> Identity:
+    from pumice.api.identity import Identity
+
     home = config.read_environment().home
-    return Identity(open_database(home.database), home)
+    return Identity(_records(home), home)
 
 
 def open_registry() -> tuple[Registry, config.Home]:
     from pumice.registry.models import Registry
-    from pumice.store.tables import open_database
 
     home = config.read_environment().home
-    return Registry(open_database(home.database), home), home
+    return Registry(_records(home), home), home
 
 
 def open_queue() -> tuple[Queue, config.Home]:
     from pumice.jobs.queue import Queue
-    from pumice.store.tables import open_database
 
     home = config.read_environment().home
-    return Queue(open_database(home.database), home), home
+    return Queue(_records(home), home), home
 
 
 def find_start(model: str | None, home: config.Home) -> Start:

@@ -56,7 +56,8 @@ def main(job_id: str) -> int:
     os.nice(19)  # Training takes what serving leaves over, never the other way round.
 
     settings = read_environment()
-    queue = Queue(open_database(settings.home.database), settings.home)
+    database = open_database(settings.home.database)
+    queue = Queue(database, settings.home)
     if stop.asked:
         return LATE
     try:
@@ -66,6 +67,8 @@ def main(job_id: str) -> int:
     except ConflictError as late:
         print(late.what)
         return LATE
+    finally:
+        database.dispose()
     return 0 if state is JobState.SUCCEEDED else 1
 
 

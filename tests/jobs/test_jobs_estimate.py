@@ -33,7 +33,7 @@ def test_it_is_near_to_what_the_loop_expects(
     registry: Registry, tiny: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = Recipe(model=str(tiny.folder), data=str(write(tmp_path / "faq.jsonl", 600, 100)), method="full")
-    tokens = gather(recipe, tiny, home).rows.tokens
+    tokens = gather(recipe, tiny, registry.home).rows.tokens
     resolved, _ = resolve_recipe(recipe, tiny, len(tokens), sum(len(row.ids) for row in tokens))
     total, longest = sum(len(row.ids) for row in tokens), max(len(row.ids) for row in tokens)
     exact = sizes.estimate(resolved, tiny, total, longest).memory_bytes

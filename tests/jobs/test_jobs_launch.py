@@ -20,6 +20,7 @@ from pumice.errors import NotFoundError
 from pumice.jobs.launch import Here, farewell
 from pumice.jobs.queue import ENDED, Queue
 from pumice.records import Base, Event, Job, JobState
+from pumice.registry.models import Registry
 from pumice.store.tables import open_database
 
 
@@ -45,6 +46,21 @@ def kill(process: psutil.Process) -> None:
 
 def kinds(queue: Queue, job: Job) -> list[str]:
     return [event.kind for event in queue.read_events(job.id)[0]]
+
+
+def test_a_worker_keeps_its_records_on_a_server(server_home: Home, tiny: Base, tmp_path: Path) -> None:
+    database = open_database(server_home.database)
+    queue = Queue(database, server_home)
+    data = tmp_path / "faq.jsonl"
+    data.write_text("".join(f'{{"prompt": "Question {at}?", "completion": "Answer {at}."}}\n' for at in range(12)))
+    worker = Here(queue).start(submit(queue, tiny, data, epochs=1.0).id)
+    job = worker.wait()
+    assert (job.state, job.pid, job.error, worker.returncode) == (JobState.SUCCEEDED, worker.pid, None, 0)
+    assert job.model == Registry(database, server_home).find("faq").id
+    assert "step" in kinds(queue, job)
+    assert "Warning" not in (queue.folder(job.id) / "log.txt").read_text()
+    assert not list(server_home.root.glob("*.db"))
+    database.dispose()
 
 
 def test_broken_data_fails_the_job_with_every_finding(queue: Queue, tiny: Base, tmp_path: Path) -> None:
