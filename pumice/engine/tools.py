@@ -18,6 +18,8 @@ from pumice.engine.contract import Constraint
 from pumice.errors import InputError
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_COMPOSED = frozenset({"allOf", "anyOf", "oneOf", "$ref", "if", "patternProperties", "unevaluatedProperties"})
+"""Where one of these stands, other parts of the schema may name properties too."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,9 @@ class Tool:
     def rule(self) -> str:
         """The grammar of one call."""
         # One way to put spaces: a small model would otherwise fill its limit with line breaks.
-        schema = json.dumps({**self._schema(), "x-guidance": {"whitespace_flexible": False}}, ensure_ascii=False)
+        schema = json.dumps(
+            {**closed(self._schema()), "x-guidance": {"whitespace_flexible": False}}, ensure_ascii=False
+        )
         begin = json.dumps(f'\n{{"name": "{self.name}", "arguments": ')
         end = json.dumps("}\n" + END)
         return f"{begin} %json {schema} {end}"
@@ -60,6 +64,24 @@ class Tool:
 
     def _schema(self) -> dict[str, Any]:
         return {"type": "object", **self.parameters}
+
+
+def closed(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema with nothing left open: an object that lists its properties has these and no others.
+
+    What fits it fits `schema` too. A small model would otherwise invent names until its answer is cut off.
+    """
+    found = dict(schema)
+    if "properties" in found and not _COMPOSED & found.keys():
+        found["properties"] = {name: _closed(each) for name, each in found["properties"].items()}
+        found.setdefault("additionalProperties", False)
+    if "items" in found:
+        found["items"] = _closed(found["items"])
+    return found
+
+
+def _closed(schema: Any) -> Any:
+    return closed(schema) if isinstance(schema, dict) else schema
 
 
 @dataclass(frozen=True)

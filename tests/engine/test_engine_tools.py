@@ -22,7 +22,7 @@ from pumice.engine.constraints import check
 from pumice.engine.contract import Constraint, Generate, Sampling
 from pumice.engine.hf import Transformers
 from pumice.engine.llamacpp import CAPABILITIES, LlamaCpp
-from pumice.engine.tools import Call, Caller, Choice, Said, Tool, constrain
+from pumice.engine.tools import Call, Caller, Choice, Said, Tool, closed, constrain
 from pumice.engine.vocabulary import whole_characters
 from pumice.errors import InputError
 from pumice.records import Base
@@ -243,3 +243,13 @@ def test_every_form_can_be_enforced() -> None:
 def test_what_cannot_be_a_tool_is_refused(make: Any, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         make()
+
+
+def test_an_object_that_lists_its_properties_gets_no_others() -> None:
+    open_ = {"type": "object", "properties": {"a": {"type": "object", "properties": {"b": {}}}, "c": {"items": {}}}}
+    shut = closed(open_)
+    assert shut["additionalProperties"] is False
+    assert shut["properties"]["a"]["additionalProperties"] is False
+    assert "additionalProperties" not in open_["properties"]["a"]
+    assert closed({"properties": {}, "additionalProperties": True})["additionalProperties"] is True
+    assert "additionalProperties" not in closed({"properties": {}, "anyOf": [{"properties": {"x": {}}}]})
