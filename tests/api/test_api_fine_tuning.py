@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import boto3
 import openai
 import pytest
+from botocore.config import Config
 from live_server import register, serving
 from openai import OpenAI
 from openai.types.fine_tuning import FineTuningJob
@@ -24,7 +26,7 @@ from pumice.store.tables import open_database
 ROWS = [{"messages": [{"role": "user", "content": f"What is {n}?"}, {"role": "assistant", "content": f"It is {n}."}]}
         for n in range(12)]  # fmt: skip
 DATA = "\n".join(json.dumps(row) for row in ROWS).encode()
-QUICK = {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 2, "batch_size": 4}}}
+QUICK = {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 1, "batch_size": 6}}}
 
 
 @dataclass(frozen=True)
@@ -77,9 +79,9 @@ def test_a_job_is_queued_as_it_was_asked_for(side: Side, made: tuple[FineTuningJ
     assert created.status in ("queued", "validating_files")
     assert created.metadata == {"team": "blue"}
     assert created.fine_tuned_model is created.error is created.finished_at is created.trained_tokens is None
-    assert (created.hyperparameters.n_epochs, created.hyperparameters.learning_rate_multiplier) == (2, "auto")
+    assert (created.hyperparameters.n_epochs, created.hyperparameters.learning_rate_multiplier) == (1, "auto")
     spec = side.queue.get(created.id.removeprefix("ftjob-")).spec
-    assert (spec["epochs"], spec["batch_size"], spec["lora"]["r"], spec["name"]) == (2, 4, 4, "my-numbers")
+    assert (spec["epochs"], spec["batch_size"], spec["lora"]["r"], spec["name"]) == (1, 6, 4, "my-numbers")
     # Both files have the same name, and each is itself.
     assert b"What is" in Path(spec["data"]).read_bytes()
     assert b"Which is" in Path(spec["validation"]).read_bytes()
@@ -89,15 +91,15 @@ def test_a_job_that_succeeded_answers_in_chat(side: Side, made: tuple[FineTuning
     created, job = made
     assert job.status == "succeeded", job
     assert job.fine_tuned_model == "my-numbers@1"
-    assert job.trained_tokens and job.trained_tokens > 100
+    assert job.trained_tokens and job.trained_tokens > 50
     assert job.finished_at and job.finished_at >= created.created_at
-    assert job.hyperparameters.batch_size == 4
+    assert job.hyperparameters.batch_size == 6
     answer = side.client.chat.completions.create(
         model=job.fine_tuned_model, messages=[{"role": "user", "content": "What is 3?"}], max_tokens=2
     )
     assert answer.model == "my-numbers@1"
     [checkpoint] = side.client.fine_tuning.jobs.checkpoints.list(job.id)
-    assert (checkpoint.fine_tuned_model_checkpoint, checkpoint.step_number) == ("my-numbers@1", 6)
+    assert (checkpoint.fine_tuned_model_checkpoint, checkpoint.step_number) == ("my-numbers@1", 2)
 
 
 def test_the_result_file_holds_the_loss_curve(side: Side, made: tuple[FineTuningJob, FineTuningJob]) -> None:
@@ -106,9 +108,9 @@ def test_the_result_file_holds_the_loss_curve(side: Side, made: tuple[FineTuning
     file = side.client.files.retrieve(id)
     assert (file.purpose, file.filename) == ("fine-tune-results", "step_metrics.csv")
     rows = list(csv.DictReader(side.client.files.content(id).text.splitlines()))
-    assert [row["step"] for row in rows] == ["1", "2", "3", "4", "5", "6"]
+    assert [row["step"] for row in rows] == ["1", "2"]
     assert all(0 < float(row["train_loss"]) < 20 for row in rows)
-    assert [bool(row["valid_loss"]) for row in rows] == [False] * 5 + [True]
+    assert [bool(row["valid_loss"]) for row in rows] == [False, True]
     assert side.client.fine_tuning.jobs.retrieve(job.id).result_files == [id]
 
 
@@ -117,7 +119,7 @@ def test_the_events_tell_the_story_whole_and_as_a_stream(side: Side, made: tuple
     events = list(side.client.fine_tuning.jobs.list_events(job.id, limit=3))
     assert len({event.id for event in events}) == len(events) > 10
     assert events[0].message == "New fine-tuned model created: my-numbers@1"
-    assert [event.data["step"] for event in events if event.type == "metrics"] == [6, 5, 4, 3, 2, 1]
+    assert [event.data["step"] for event in events if event.type == "metrics"] == [2, 1]
     assert all(job.created_at <= event.created_at <= (job.finished_at or 0) for event in events)
     with side.client.fine_tuning.jobs.with_streaming_response.list_events(
         job.id, extra_query={"stream": "true"}
@@ -174,6 +176,39 @@ def test_jobs_that_came_another_way_are_listed_too_in_pages(side: Side, tmp_path
         side.client.fine_tuning.jobs.list(after="ftjob-unknown")
 
 
+def test_a_job_of_bedrocks_is_listed_too(side: Side) -> None:
+    url = str(side.client.base_url.join("/"))
+    config = Config(retries={"max_attempts": 0}, s3={"addressing_style": "path"})
+    bedrock, s3 = (
+        boto3.client(
+            service,
+            endpoint_url=url,
+            region_name="us-east-1",
+            aws_access_key_id="anything",
+            aws_secret_access_key="passes",
+            config=config,
+        )
+        for service in ("bedrock", "s3")
+    )
+    s3.create_bucket(Bucket="data")
+    s3.put_object(Bucket="data", Key="words.jsonl", Body=b'{"prompt": "What is 1?", "completion": "It is 1."}\n' * 4)
+    bedrock.create_model_customization_job(
+        jobName="theirs",
+        customModelName="their-model",
+        roleArn="arn:aws:iam::000000000000:role/any",
+        baseModelIdentifier="small",
+        trainingDataConfig={"s3Uri": "s3://data/words.jsonl"},
+        outputDataConfig={"s3Uri": "s3://data/out/"},
+        hyperParameters={"epochCount": "1"},
+    )
+    bedrock.stop_model_customization_job(jobIdentifier="theirs")
+    newest = next(iter(side.client.fine_tuning.jobs.list(limit=1)))
+    assert (newest.training_file, newest.hyperparameters.n_epochs) == ("words.jsonl", 1)
+    assert side.until(newest.id, "cancelled").model == "small@1"
+    for client in (bedrock, s3):
+        client.close()
+
+
 def test_a_running_job_says_when_it_will_end(side: Side) -> None:
     job = side.queue.submit("run", {"model": "small", "data": "terminal.jsonl"})
     id, wire = job.id, f"ftjob-{job.id}"
@@ -196,7 +231,13 @@ def test_a_running_job_says_when_it_will_end(side: Side) -> None:
         ({"model": "/etc"}, "model", "cannot|not one that"),
         ({"training_file": "file-none"}, "training_file", "No such File"),
         ({"suffix": "two words"}, None, "name"),
-        ({"method": {"type": "reinforcement"}}, "method.type", "no method here"),
+        ({"method": {"type": "reinforcement"}}, "method.type", "'reinforcement' is no method here yet"),
+        (
+            {"method": {"type": "dpo", "dpo": {"hyperparameters": {"beta": 0.1}}}},
+            "method.type",
+            "'dpo' is no method here",
+        ),
+        ({"method": {"type": "supervised", "dpo": {}}}, "method.dpo", "the type here is 'supervised'"),
         ({"integrations": [{"type": "wandb", "wandb": {"project": "p"}}]}, "integrations", "not supported"),
         ({"hyperparameters": {"n_epochs": 0}}, "hyperparameters.n_epochs", "greater than or equal to 1"),
         ({"extra_body": {"pumice": {"data": "/etc/passwd"}}}, "pumice.data", "not supported"),

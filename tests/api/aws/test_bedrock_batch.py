@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from bedrock_server import Aws, Models, aws, make_models, wait_for
 from botocore.exceptions import ClientError
 
+from pumice.api.identity import Identity, NewKey
 from pumice.config import Home
-from pumice.records import Base
+from pumice.records import Base, Role
+from pumice.store.documents import Documents
+from pumice.store.tables import open_database
+from pumice.traffic.log import Log
 
 ROLE = "arn:aws:iam::000000000000:role/batch"
 GOOD = {"prompt": "Say it.", "max_gen_len": 4, "temperature": 0}
-ENDED = ("Completed", "PartiallyCompleted", "Failed", "Stopped")
+ENDED = ("Completed", "PartiallyCompleted", "Failed", "Stopped", "Expired")
 
 
 @pytest.fixture
@@ -146,3 +153,41 @@ def test_a_restart_goes_on_with_what_has_no_answer(models: Models) -> None:
     assert file.read_bytes().startswith(kept)
     assert [each["recordId"] for each in answers] == [f"r{number}" for number in range(60)]
     assert file.read_bytes().count(b"\n") == 60
+
+
+def test_what_is_not_answered_in_time_expires(models: Models) -> None:
+    with aws(models.home) as first:
+        arn = submit(first, models.red, [line(f"r{number}") for number in range(400)])
+        wait_for(lambda: get(first, arn), lambda found: found["processedRecordCount"] >= 2)
+    passed = datetime.now(UTC) - timedelta(hours=1)
+    Documents(open_database(models.home.database)).change("batch", arn.rpartition("/")[2], expires=passed.isoformat())
+    with aws(models.home) as second:
+        found = ended(second, arn)
+        assert found["status"] == "Expired"
+        assert found["endTime"] > passed
+        answers, manifest = output(second, arn)
+    assert 2 <= len(answers) == manifest["processedRecordCount"] < 400
+
+
+def test_a_job_is_charged_to_the_key_that_made_it(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = open_database(models.home.database)
+    made = Identity(database, models.home).create("payer", Role.ADMIN, tokens_per_day=1)
+    monkeypatch.setattr(boto3, "client", partial(_signing, boto3.client, made))
+    with aws(models.home) as server:
+        arn = submit(server, models.red, [line(f"r{number}") for number in range(6)])
+        assert ended(server, arn)["status"] == "PartiallyCompleted"
+        answers, _ = output(server, arn)
+    refused = [each["error"] for each in answers if "error" in each]
+    assert 4 <= len(refused) <= 5
+    assert all(each["errorCode"] == 429 and "tokens of this day" in each["errorMessage"] for each in refused)
+    log = Log(database, timedelta(days=1))
+    kept = [each for each in log.find(100) if each.operation == "InvokeModel"]
+    log.close()
+    assert [each.status for each in kept] == [200] * (6 - len(refused))
+    assert {(each.key, each.model) for each in kept} == {(made.key.id, "red@1")}
+
+
+def _signing(client: Callable[..., Any], made: NewKey, service: str, **options: Any) -> Any:
+    """A client that signs with the key, in place of any other."""
+    signed = {"aws_access_key_id": made.key.access_key, "aws_secret_access_key": made.signing_secret}
+    return client(service, **{**options, **signed})
