@@ -80,7 +80,19 @@ class BatchCounts(BaseModel):
     failed: int
 
 
-class BatchObject(BaseModel):
+class BatchTimes(BaseModel):
+    """When a batch came into each status that it has been in."""
+
+    in_progress_at: int | None = None
+    finalizing_at: int | None = None
+    completed_at: int | None = None
+    failed_at: int | None = None
+    expired_at: int | None = None
+    cancelling_at: int | None = None
+    cancelled_at: int | None = None
+
+
+class BatchObject(BatchTimes):
     id: str
     object: Literal["batch"] = "batch"
     endpoint: str
@@ -92,13 +104,6 @@ class BatchObject(BaseModel):
     error_file_id: str | None
     created_at: int
     expires_at: int
-    in_progress_at: int | None = None
-    finalizing_at: int | None = None
-    completed_at: int | None = None
-    failed_at: int | None = None
-    expired_at: int | None = None
-    cancelling_at: int | None = None
-    cancelled_at: int | None = None
     request_counts: BatchCounts
     metadata: dict[str, str] | None
 

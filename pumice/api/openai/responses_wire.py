@@ -108,7 +108,22 @@ class TextOptions(Wire):
     verbosity: Annotated[None, absent("ask for it in the input.", "medium")] = None
 
 
-class ResponseRequest(Harmless):
+class Remembered(Harmless):
+    """What would need a server that remembers, or models of another kind."""
+
+    store: Annotated[None, _KEPT] = None
+    previous_response_id: Annotated[None, _KEPT] = None
+    conversation: Annotated[None, _KEPT] = None
+    background: Annotated[None, absent("a response is answered at once; /batches holds what may wait.", False)] = None
+    prompt: Annotated[None, absent("no prompts are kept here; write it into 'input'.")] = None
+    include: Annotated[None, absent("a response has nothing more to show.")] = None
+    reasoning: Annotated[None, absent("the model answers without a reasoning step.", {"effort": "none"})] = None
+    truncation: Annotated[None, absent("an input that is too long is refused.", "disabled")] = None
+    top_logprobs: Annotated[None, absent("chat/completions reports them.", 0)] = None
+    max_tool_calls: Annotated[None, absent("the caller makes the calls, and counts them.")] = None
+
+
+class ResponseRequest(Remembered):
     """`POST /v1/responses`."""
 
     model: str = Field(min_length=1)
@@ -127,16 +142,6 @@ class ResponseRequest(Harmless):
     text: TextOptions | None = None
     tools: list[Tool] | None = None
     tool_choice: Annotated[Any, BeforeValidator(_as_choice)] = None
-    store: Annotated[None, _KEPT] = None
-    previous_response_id: Annotated[None, _KEPT] = None
-    conversation: Annotated[None, _KEPT] = None
-    background: Annotated[None, absent("a response is answered at once; /batches holds what may wait.", False)] = None
-    prompt: Annotated[None, absent("no prompts are kept here; write it into 'input'.")] = None
-    include: Annotated[None, absent("a response has nothing more to show.")] = None
-    reasoning: Annotated[None, absent("the model answers without a reasoning step.", {"effort": "none"})] = None
-    truncation: Annotated[None, absent("an input that is too long is refused.", "disabled")] = None
-    top_logprobs: Annotated[None, absent("chat/completions reports them.", 0)] = None
-    max_tool_calls: Annotated[None, absent("the caller makes the calls, and counts them.")] = None
 
     @property
     def n(self) -> int:
