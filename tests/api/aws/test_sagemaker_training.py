@@ -192,7 +192,7 @@ def test_a_serverless_job_ends_in_its_package_group(sage: Sage) -> None:
     queue = Queue(open_database(sage.home.database), sage.home)
     (spec,) = [job.spec for job in queue.list() if job.spec["name"] == "serverless"]
     # A hyper-parameter goes before what the technique and the length say.
-    assert (spec["model"], spec["method"], spec["max_length"]) == ("tiny", "lora", 128)
+    assert (spec["model"], spec["method"], spec["max_length"]) == ("tiny@1", "lora", 128)
     few.pop("max_length")
     sage.train("long", uri, ServerlessJobConfig=serverless, **with_package)
     sage.sm.stop_training_job(TrainingJobName="long")
