@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+import re2
+
 Action = Literal["block", "mask", "none"]
 """`none` only reports."""
 Kind = Literal["word", "list", "regex", "personal"]
@@ -119,8 +121,16 @@ def profanity(action: Action = "block") -> Rule:
 
 
 def regex(name: str, pattern: str, action: Action) -> Rule:
-    """A pattern of the user's own. Raises `re.error` for one that is none."""
-    return Rule("regex", name, re.compile(pattern), action)
+    """A pattern of the user's own, in RE2's syntax. Raises `re.error` for one that is none.
+
+    RE2 takes time by the length of a text alone; Python's engine could be kept busy for ever by a pattern or a text.
+    """
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        return Rule("regex", name, re2.compile(pattern, options), action)
+    except re2.error as error:
+        raise re.error(error.args[0].decode()) from error
 
 
 def personal(name: str, action: Action) -> Rule:

@@ -22,13 +22,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pumice import __version__
 from pumice.api.aws.app import Aws, attend
+from pumice.api.aws.errors import AwsError
 from pumice.api.aws.s3.app import S3
 from pumice.api.aws.signature import chunk_signer, service_of
 from pumice.api.console import router as console
 from pumice.api.exchange import Exchange
-from pumice.api.gate import Gate, body_limit
+from pumice.api.gate import MAX_AWS_BODY, Gate, body_limit, worded
 from pumice.api.identity import Identity
-from pumice.api.openai import batches, chat, completions, embeddings, files, fine_tuning, models, refusals
+from pumice.api.openai import batches, chat, completions, embeddings, files, fine_tuning, models, refusals, responses
 from pumice.api.platform import Platform
 
 LOGGER = logging.getLogger(__name__)
@@ -57,7 +58,7 @@ def create_app(platform: Platform, host: str) -> FastAPI:
     app.add_middleware(Gate, keys=keys, host=host)
     app.add_middleware(Edge, platform=platform)
     for prefix, in_schema in (("/v1", True), ("/openai/v1", False)):
-        for part in (models, chat, completions, embeddings, files, fine_tuning, batches):
+        for part in (models, chat, completions, responses, embeddings, files, fine_tuning, batches):
             app.include_router(part.router(platform), prefix=prefix, include_in_schema=in_schema)
 
     app.include_router(console(platform, keys))
@@ -116,7 +117,9 @@ class Edge:
             message = await receive()
             received += len(message.get("body", b""))
             if limit and received > limit:
-                raise HTTPException(413)
+                # Each wire catches its own, and says it in its own shape.
+                aws = AwsError("RequestEntityTooLargeException", refusals.too_large(limit).message, 413)
+                raise aws if limit == MAX_AWS_BODY else HTTPException(413)
             return message
 
         async def sending(message: Message) -> None:
@@ -126,18 +129,25 @@ class Edge:
                 headers = MutableHeaders(scope=message)
                 # botocore reads the second.
                 headers["x-request-id"] = headers["x-amzn-requestid"] = exchange.id
+                headers["x-content-type-options"] = "nosniff"
+                if service_of(scope) == "s3":
+                    # A page that lies in a bucket must not act as this server's own.
+                    headers["content-security-policy"] = "sandbox"
             await send(message)
 
         try:
             declared = Headers(scope=scope).get("content-length", "")
             if limit and declared.isdecimal() and int(declared) > limit:
-                await refusals.too_large().response()(scope, receive, sending)
+                await worded(scope, refusals.too_large(limit))(scope, receive, sending)
             else:
                 await self._app(scope, receiving, sending)
+        except AwsError as refusal:
+            if not status:
+                await worded(scope, refusal)(scope, receive, sending)
         except Exception:
             LOGGER.exception("request %s failed", exchange.id)
             if not status:
-                await refusals.unforeseen(exchange.id).response()(scope, receive, sending)
+                await worded(scope, refusals.unforeseen(exchange.id))(scope, receive, sending)
         finally:
             # A path that no route takes is counted as one, or a stranger could fill the memory with counters.
             route = scope.get("route")

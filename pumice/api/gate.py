@@ -27,6 +27,8 @@ MAX_JSON_BODY = 10_000_000
 _AWS_CODES = {
     "invalid_api_key": "UnrecognizedClientException",
     "missing_api_key": "MissingAuthenticationTokenException",
+    "too_large": "RequestEntityTooLargeException",
+    "internal_error": "InternalFailure",
 }
 
 
@@ -58,7 +60,7 @@ class Gate:
         except _HungUpError:
             return
         except (Refusal, AwsError) as refusal:
-            await _response(scope, refusal)(scope, receive, send)
+            await worded(scope, refusal)(scope, receive, send)
             return
         await self._app(scope, body.receive, send)
 
@@ -158,6 +160,12 @@ def _bearer(scope: Scope, valid: Valid) -> Caller:
 def _refuse_foreign(headers: Headers) -> None:
     """Without keys only this machine may ask: a web page elsewhere can point its own name at 127.0.0.1."""
     host, origin = headers.get("host", ""), headers.get("origin")
+    if headers.get("sec-fetch-site") == "cross-site" and headers.get("sec-fetch-mode") != "navigate":
+        # Pictures and scripts of a page elsewhere come without an Origin.
+        message = (
+            "A web page elsewhere asks. While no API key exists, only programs and pages of this machine are answered."
+        )
+        raise Refusal(403, message, code="foreign_host")
     asked = {"Host": urlsplit(f"//{host}").hostname}
     if origin is not None:
         asked["Origin"] = urlsplit(origin).hostname
@@ -174,7 +182,7 @@ def _unknown(message: str, code: str = "invalid_api_key") -> Refusal:
     return Refusal(401, message, code=code, headers={"WWW-Authenticate": "Bearer"})
 
 
-def _response(scope: Scope, refusal: Refusal | AwsError) -> Response:
+def worded(scope: Scope, refusal: Refusal | AwsError) -> Response:
     """A refusal in the shape of the wire that the request came on."""
     service = signature.service_of(scope)
     # Every AWS client sends this header, signed or not: Bedrock's bearer keys come without a signature.
@@ -184,4 +192,5 @@ def _response(scope: Scope, refusal: Refusal | AwsError) -> Response:
     if not aws:
         return refusal.response()
     code = _AWS_CODES.get(refusal.code or "", "AccessDeniedException")
-    return refuse(service, AwsError(code, refusal.message, 403))
+    # What is not known is as forbidden as what is not allowed, where AWS's services are asked.
+    return refuse(service, AwsError(code, refusal.message, 403 if refusal.status == 401 else refusal.status))

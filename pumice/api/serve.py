@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import uvicorn
+from filelock import FileLock, Timeout
 
 from pumice.api.app import create_app
 from pumice.api.certificate import Certificate
 from pumice.api.identity import Identity, is_loopback, may_bind
 from pumice.api.platform import open_platform
-from pumice.config import Settings
+from pumice.config import Home, Settings
 from pumice.errors import InputError
 from pumice.store.tables import open_database
 
@@ -31,7 +34,7 @@ def serve(settings: Settings, host: str, port: int, certificate: Certificate | N
         certificate.check()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    with listen(host, port) as listener:
+    with alone(home), listen(host, port) as listener:
         scheme = "https" if certificate else "http"
         address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
         LOGGER.info("Pumice answers on %s (ctrl-C ends it)", address)
@@ -53,6 +56,20 @@ def serve(settings: Settings, host: str, port: int, certificate: Certificate | N
             ssl_keyfile=certificate.key if certificate else None,
         )
         uvicorn.Server(configuration).run(sockets=[listener])
+
+
+@contextmanager
+def alone(home: Home) -> Iterator[None]:
+    """The one server of a home, until the block or the process ends. Raises `InputError` while there is another."""
+    try:
+        with FileLock(home.root / "serve.lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise InputError(
+            f"Another `pumice serve` runs on {home.root}.",
+            "Two of them would do every batch twice, and promise the same memory twice.",
+            "End that one, or give this one a folder of its own: PUMICE_HOME=… pumice serve",
+        ) from error
 
 
 def listen(host: str, port: int) -> socket.socket:

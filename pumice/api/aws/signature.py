@@ -86,7 +86,10 @@ def read(scope: Scope) -> Signed | None:
     if f"{moment:%Y%m%d}" != date:
         raise _incomplete(f"The date of Credential, {date}, is not that of the request, {moment:%Y%m%d}.")
     headers = tuple(fields["SignedHeaders"].lower().split(";"))
-    until = None if life is None else moment + life
+    try:
+        until = None if life is None else moment + life
+    except OverflowError as error:
+        raise _incomplete(f"The time {moment:%Y-%m-%d} is too late.") from error
     return Signed(access_key, region, service, headers, fields["Signature"], moment, until)
 
 
@@ -226,7 +229,7 @@ def _moment(date: str | None) -> datetime:
     for parse in (_parse_amz_date, parsedate_to_datetime):
         try:
             return parse(date or "").astimezone(UTC)
-        except ValueError:
+        except (ValueError, OverflowError):
             continue
     raise _incomplete("The time of the request is missing: send x-amz-date as YYYYMMDDTHHMMSSZ.")
 

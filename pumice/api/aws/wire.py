@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, unquote
 
+import orjson
 from botocore import xform_name
 from botocore.loaders import Loader
 from botocore.model import OperationModel, ServiceModel, Shape, StructureShape
@@ -119,7 +120,8 @@ class AwsService:
         opaque = payload is not None and shape.members[payload].type_name == "blob"  # InvokeModel, InvokeEndpoint
         try:
             if not payload:
-                fields = json.loads(body) if body else {}
+                # Stricter than Python: no NaN, no half of a surrogate pair, no depth that a stack cannot take.
+                fields = orjson.loads(body) if body else {}
                 body = json.dumps({**fields, **labels, **_query(request, shape)}).encode()
             message = {"status_code": 200, "headers": request.headers, "body": b"" if opaque else body}
             params: dict[str, Any] = self._parser.parse(message, shape)

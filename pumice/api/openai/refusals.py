@@ -26,6 +26,10 @@ RETRY_SECONDS = 2
 """How long a client waits before it asks a restarting engine again."""
 
 
+LONGEST_WORD = 200
+"""Characters of a word that is compared with known ones."""
+
+
 class Refusal(Exception):
     """A request that is answered with an error; the status decides OpenAI's error type."""
 
@@ -76,14 +80,15 @@ def unforeseen(request_id: str) -> Refusal:
     return Refusal(500, f"The server failed; its log holds the reason under {request_id}.", code="internal_error")
 
 
-def too_large() -> Refusal:
-    """What to tell the caller of a body beyond the limit of `gate.MAX_JSON_BODY`."""
-    return Refusal(413, "The body is larger than 10 MB.")
+def too_large(limit: int = 10_000_000) -> Refusal:
+    """What to tell the caller of a body of more than `limit` bytes; by default that is `gate.MAX_JSON_BODY`."""
+    return Refusal(413, f"The body is larger than {limit // 1_000_000} MB.", code="too_large")
 
 
 def near(word: str, known: Collection[str]) -> str:
     """`Did you mean …?` with the nearest known words, or nothing."""
-    found = difflib.get_close_matches(word, sorted(known), n=3)
+    # Comparing costs time and memory by the length, and a word this long is no slip of a finger.
+    found = difflib.get_close_matches(word, sorted(known), n=3) if len(word) <= LONGEST_WORD else []
     return f" Did you mean {' or '.join(repr(match) for match in found)}?" if found else ""
 
 

@@ -21,6 +21,8 @@ from pydantic_core import PydanticCustomError
 from pumice.api.openai.refusals import near
 
 ChatFinish = Literal["stop", "length", "tool_calls"]
+MOST_ANSWERS = 1_024
+"""Of one request: each is a task and a connection to the engine at once."""
 
 
 class Wire(BaseModel):
@@ -295,6 +297,14 @@ class CompletionRequest(Sampled):
     def _nothing_is_only_echoed(self) -> Self:
         if self.max_tokens == 0 and (self.stream or not self.echo):
             raise conflict("max_tokens", "'max_tokens' 0 is only for `echo: true` without a stream")
+        return self
+
+    @model_validator(mode="after")
+    def _answers_are_bounded(self) -> Self:
+        if (wanted := len(self.prompt) * (self.n or 1)) > MOST_ANSWERS:
+            raise conflict(
+                "prompt", f"prompts times 'n' may be {MOST_ANSWERS:,} answers, got {wanted:,}; send several requests"
+            )
         return self
 
 

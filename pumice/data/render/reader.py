@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pumice.bases.describe import read_config
-from pumice.data.render.tokenizer import read_tokenizer
+from pumice.data.render.tokenizer import encoding, read_tokenizer
 
 
 class Reader:
@@ -19,7 +19,7 @@ class Reader:
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text, with what the tokenizer puts before and behind it."""
-        ids: list[int] = self._tokenizer.encode(text).ids
+        ids: list[int] = encoding(self._tokenizer, text).ids
         return ids
 
     def decode(self, ids: list[int]) -> str:

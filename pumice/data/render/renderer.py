@@ -14,7 +14,7 @@ from typing import Any
 from pumice.bases.describe import read_config, read_template
 from pumice.data.render.decode import Decoder
 from pumice.data.render.template import PLAIN, compile_template
-from pumice.data.render.tokenizer import Pieces, read_names, read_stops, read_tokenizer
+from pumice.data.render.tokenizer import Pieces, encoding, read_names, read_stops, read_tokenizer
 from pumice.data.render.tools import Toolbox
 from pumice.errors import InputError
 from pumice.records import Example, Tokens, Turn
@@ -113,12 +113,12 @@ class Renderer:
 
     def _encode_text(self, text: str) -> tuple[list[int], int]:
         """The ids, and how many at the front are the tokenizer's own."""
-        encoding = self._tokenizer.encode(text)
+        found = encoding(self._tokenizer, text)
         # 1 where the tokenizer added the token; a special token that the text itself spells out is 0.
-        own: list[int] = encoding.special_tokens_mask
+        own: list[int] = found.special_tokens_mask
         lead = own.index(0) if 0 in own else sum(own)
         behind = own[::-1].index(0) if 0 in own else 0
-        return encoding.ids[: len(own) - behind], lead
+        return found.ids[: len(own) - behind], lead
 
     def _cut(self, messages: Sequence[Turn], tools: Sequence[dict[str, Any]]) -> list[str]:
         """Text pieces, in turn not the assistant's and the assistant's, up to the end of the last assistant turn."""

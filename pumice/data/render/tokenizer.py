@@ -99,8 +99,21 @@ def _declared(path: Path) -> list[int]:
 
 
 def _ids(tokenizer: tokenizers.Tokenizer, text: str) -> list[int]:
-    ids: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
+    ids: list[int] = encoding(tokenizer, text, add_special_tokens=False).ids
     return ids
+
+
+def encoding(tokenizer: tokenizers.Tokenizer, text: str, add_special_tokens: bool = True) -> tokenizers.Encoding:
+    """What a tokenizer makes of a text. Raises `InputError` for a text that is no Unicode."""
+    try:
+        return tokenizer.encode(text, add_special_tokens=add_special_tokens)
+    except TypeError as error:
+        at = next(at for at, each in enumerate(text, 1) if "\ud800" <= each <= "\udfff")
+        raise InputError(
+            f"The text has half of a surrogate pair at character {at:,}.",
+            "Such a half is no character: JSON writes what lies beyond \\uffff as two escapes.",
+            "Send both, or the character itself as UTF-8.",
+        ) from error
 
 
 def _steps(values: dict[str, Any], part: str) -> list[dict[str, Any]]:

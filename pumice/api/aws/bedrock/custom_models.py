@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pumice.api import training
-from pumice.api.aws.bedrock import customization, tags
+from pumice.api.aws.bedrock import customization, tags, users
 from pumice.api.aws.names import ACCOUNT, base_arn, custom_arn, find_version, imported_arn, tail
 from pumice.api.aws.paging import page
 from pumice.api.aws.services import BEDROCK
@@ -14,7 +14,7 @@ from pumice.api.aws.wire import Call
 from pumice.api.openai.refusals import near
 from pumice.api.platform import Platform
 from pumice.api.training import Story
-from pumice.errors import NotFoundError
+from pumice.errors import ConflictError, NotFoundError
 from pumice.records import Model
 from pumice.registry.imports import METHOD as IMPORTED
 from pumice.registry.models import Registry
@@ -75,7 +75,10 @@ def find(platform: Platform, identifier: str) -> Model:
 
 
 def remove(platform: Platform, model: Model) -> None:
-    """Delete a version and its tags."""
+    """Delete a version and its tags. Raises `ConflictError` while anything would stop working without it."""
+    if found := users.users_of(platform, model.id):
+        fix = "Delete those first, or wait for the jobs' end."
+        raise ConflictError(f"{model.id} is in use by {', '.join(found)}.", "They cannot answer without it.", fix)
     platform.registry.delete(model.id)
     for each in (custom_arn(model), imported_arn(model)):
         tags.forget(platform, each)

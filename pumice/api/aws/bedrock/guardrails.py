@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from pumice.agents.guardrails import PERSONAL
+from pumice.agents.guardrails import PERSONAL, regex
 from pumice.api.aws.bedrock import tags
 from pumice.api.aws.errors import AwsError
 from pumice.api.aws.names import arn, tail
@@ -154,9 +154,11 @@ def _check(request: Mapping[str, Any]) -> None:
         raise AwsError("ValidationException", f"{sentence} These have a form: {', '.join(sorted(PERSONAL))}.")
     for entry in sensitive.get("regexesConfig", ()):
         try:
-            re.compile(entry["pattern"])
+            regex(entry["name"], entry["pattern"], "block")
         except re.error as error:
-            sentence = f"regexesConfig {entry['name']!r}: the pattern {entry['pattern']!r} is none ({error})."
+            sentence = (
+                f"regexesConfig {entry['name']!r}: the pattern {entry['pattern']!r} is none of RE2's syntax ({error})."
+            )
             raise AwsError("ValidationException", sentence) from error
 
 

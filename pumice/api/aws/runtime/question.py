@@ -18,6 +18,8 @@ SEEDS = 2**32 - 1
 """Engines take 32-bit seeds, and llama.cpp reads the last one as `draw one`."""
 
 
+MOST_STOPS = 2_500
+"""As Bedrock says of Converse: each is looked for in every piece of an answer."""
 _ANY = Sampling(temperature=1.0)
 _FREE = Choice()
 
@@ -51,6 +53,8 @@ def ids(question: Question, served: Served) -> list[int]:
 
 def asks(question: Question, served: Served) -> list[Ask]:
     """What an engine is asked. Raises `RequestError` for a prompt that leaves no room. Blocks."""
+    if len(question.stop) > MOST_STOPS:
+        raise refuse(f"There may be {MOST_STOPS:,} stop sequences, got {len(question.stop):,}.")
     prompt = ids(question, served)
     most = room(served, prompt, question.field)
     sampling = replace(question.sampling, max_tokens=min(question.max_tokens or most, most))

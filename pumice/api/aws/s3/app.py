@@ -14,9 +14,11 @@ from xml.sax.saxutils import escape
 from nanio.app import build_app
 from nanio.auth.credentials import StaticCredentialResolver
 from nanio.config import Settings
-from nanio.errors import NotImplemented_, S3Error
+from nanio.errors import InvalidObjectName, NoSuchUpload, NotImplemented_, S3Error
 from nanio.handlers.bucket import dispatch_bucket
+from nanio.keys import validate_object_key
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -24,6 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pumice.api.aws.s3.body import ChunkSigner, checked
 from pumice.api.aws.s3.storage import Buckets, decode_token
+from pumice.store.s3 import LONGEST_PART
 
 THREADS = 8
 """Requests at once; the others wait, and no answer of a model waits for them."""
@@ -38,6 +41,7 @@ SUBRESOURCES = frozenset(
 T = TypeVar("T")
 _TOKEN = re.compile(rb"<NextContinuationToken>(.*?)</NextContinuationToken>")
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_UPLOAD = re.compile(r"[A-Za-z0-9_-]{1,200}")
 
 
 class S3:
@@ -50,6 +54,7 @@ class S3:
         # The gate has checked the signature, with a clock, keys and roles that nanio does not know.
         self._nanio = build_app(Settings(data_dir=root, credentials=nobody, auth_disabled=True))
         self._nanio.state.storage = Buckets(root)
+        self._nanio.add_exception_handler(HTTPException, _refuse)
         for path in ("/{bucket}", "/{bucket}/"):
             self._nanio.router.routes.insert(0, Route(path, read_bucket, methods=["GET"]))
         self._root, self._signer = root, signer
@@ -69,6 +74,9 @@ class S3:
         query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         if unknown := next((name for name, _ in query if name in SUBRESOURCES), None):
             raise NotImplemented_(f"?{unknown} of S3 is not served by Pumice.")
+        _check_key(unquote(scope["raw_path"].decode()))
+        if any(name == "uploadId" and not _UPLOAD.fullmatch(value) for name, value in query):
+            raise NoSuchUpload
         names = {name for name, _ in query}
         if "marker" in names and "list-type" not in names:
             # The first version of ListObjects goes on behind a key.
@@ -105,6 +113,33 @@ async def read_bucket(request: Request) -> Response:
         return response
     marker = b"<NextMarker>" + escape(decode_token(told[1].decode())).encode() + b"</NextMarker>"
     return Response(_TOKEN.sub(lambda _: marker, bytes(response.body)), media_type="application/xml")
+
+
+def _check_key(path: str) -> None:
+    """Raises `S3Error` for a key that no disk takes, as nanio does not look at all of them before it opens a file."""
+    key = path.lstrip("/").partition("/")[2]
+    if not key:
+        return
+    validate_object_key(key)
+    if ".." in key.replace("\\", "/").split("/"):
+        raise InvalidObjectName("object key may not contain `..` between backslashes")
+    if any(len(part.encode()) > LONGEST_PART for part in key.split("/")):
+        raise InvalidObjectName(f"what is between two slashes of an object key has at most {LONGEST_PART} bytes")
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    """What nanio's router refuses, in S3's shape."""
+    assert isinstance(error, HTTPException)
+    told = MethodNotAllowed() if error.status_code == 405 else S3Error(str(error.detail))
+    return Response(told.to_xml(), error.status_code, media_type="application/xml")
+
+
+class MethodNotAllowed(S3Error):
+    """S3's `MethodNotAllowed`."""
+
+    code = "MethodNotAllowed"
+    message = "The specified method is not allowed against this resource."
+    http_status = 405
 
 
 class UnsatisfiableRange(S3Error):

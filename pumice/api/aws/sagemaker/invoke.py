@@ -14,6 +14,7 @@ from contextlib import aclosing
 from functools import partial
 from typing import Any
 
+import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pumice.api.aws.errors import AwsError
@@ -31,6 +32,8 @@ from pumice.traffic.variants import choose
 
 DICE = random.Random()
 JSON = "application/json"
+MOST_STOPS = 2_500
+"""Stop strings of a request: each is looked for in every piece of an answer."""
 
 
 class Parameters(BaseModel):
@@ -44,7 +47,7 @@ class Parameters(BaseModel):
     do_sample: bool = False
     """Greedy unless this, a temperature or a top_p is given, as those containers have it."""
     seed: int | None = None
-    stop: list[str] = []
+    stop: list[str] = Field([], max_length=MOST_STOPS)
     return_full_text: bool = False
     details: bool = False
 
@@ -81,7 +84,7 @@ class Chat(BaseModel):
     temperature: float = Field(1.0, ge=0, le=2)
     top_p: float = Field(1.0, ge=0, le=1)
     seed: int | None = None
-    stop: list[str] = []
+    stop: list[str] = Field([], max_length=MOST_STOPS)
     stream: bool = False
     """Accepted; the operation decides."""
 
@@ -126,7 +129,7 @@ async def invoke_endpoint_with_response_stream(call: Call, request: dict[str, An
 def _read(call: Call, request: Mapping[str, Any]) -> Body:
     call.exchange.asked = request["EndpointName"]
     try:
-        given = json.loads(request["Body"])
+        given = orjson.loads(request["Body"])
     except ValueError as error:
         raise AwsError("ValidationError", f"Body is no JSON: {error}.") from error
     call.exchange.request = given

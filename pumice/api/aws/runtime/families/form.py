@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pumice.api.aws.runtime.question import Question, refuse
@@ -58,7 +58,7 @@ class Family:
 def load(body: bytes) -> dict[str, Any]:
     """A body as JSON. Raises `AwsError` for what is no object."""
     try:
-        found = json.loads(body)
+        found = orjson.loads(body)
     except ValueError as error:
         raise refuse(f"The body is no JSON: {error}.") from error
     if not isinstance(found, dict):

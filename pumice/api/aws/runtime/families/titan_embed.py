@@ -27,7 +27,6 @@ class Body(Form):
 
 async def embed(call: Call, base: Base, body: dict[str, Any]) -> dict[str, Any]:
     """The vector of a text. Raises `AwsError` for what this base cannot give."""
-    call.platform.meter.admit(call.exchange.key)
     asked = _read(body, base)
     ids = (await asyncio.to_thread(_reader, base.folder)).encode(asked.text)
     if len(ids) > base.window:
