@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "xllamacpp": ("engine/llamacpp_child",),
     "tokenizers": ("data/render",),
     "jinja2": ("data/render",),
-    "sqlalchemy": ("store", "registry", "jobs", "traffic", "api"),
+    "sqlalchemy": ("store", "registry", "jobs", "traffic", "api", "cli/shared"),
     "alembic": ("store",),
     "fastapi": ("api",),
     "starlette": ("api",),
