@@ -25,9 +25,9 @@ from pumice.train.recipe import make_recipe
 
 
 @contextmanager
-def serving(home: Home) -> Iterator[str]:
+def serving(home: Home, bodies: bool = False) -> Iterator[str]:
     """The address of a server over `home`, which ends, engines too, with the block."""
-    app = create_app(open_platform(home, open_database(home.database)), "127.0.0.1")
+    app = create_app(open_platform(home, open_database(home.database), log_bodies=bodies), "127.0.0.1")
     server = uvicorn.Server(
         uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", timeout_graceful_shutdown=5)
     )

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, Final
 
 import pytest
 from live_server import register, serving, write_adapter
@@ -22,7 +23,7 @@ from pumice.store.documents import Documents
 from pumice.store.tables import open_database
 from pumice.traffic.log import Log
 
-URL = "/v1/chat/completions"
+URL: Final = "/v1/chat/completions"
 
 
 @pytest.fixture
@@ -34,8 +35,8 @@ def small(tiny: Base, home: Home, tmp_path: Path) -> Home:
 
 
 @contextmanager
-def client(home: Home, key: str = "none") -> Iterator[OpenAI]:
-    with serving(home) as url, OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0, timeout=60) as made:
+def client(home: Home, key: str = "none", bodies: bool = False) -> Iterator[OpenAI]:
+    with serving(home, bodies) as url, OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0, timeout=60) as made:
         yield made
 
 
@@ -64,7 +65,7 @@ def answered(batch: Batch) -> int:
     return batch.request_counts.completed
 
 
-def rows(client: OpenAI, id: str | None) -> list[dict[str, object]]:
+def rows(client: OpenAI, id: str | None) -> list[dict[str, Any]]:
     return [json.loads(row) for row in client.files.content(id).text.splitlines()] if id else []
 
 
@@ -85,8 +86,8 @@ def test_a_batch_spends_its_keys_tokens_and_then_says_so(small: Home) -> None:
     assert 1 <= len(good) <= 2
     assert len(good) + len(bad) == 6
     for row in bad:
-        assert row["response"]["status_code"] == 429  # type: ignore[index]
-        assert "tokens of this day" in row["response"]["body"]["error"]["message"]  # type: ignore[index]
+        assert row["response"]["status_code"] == 429
+        assert "tokens of this day" in row["response"]["body"]["error"]["message"]
     kept = logged(small)
     assert len(kept) == len(good)
     for each in kept:
@@ -106,7 +107,7 @@ def test_a_batch_of_a_revoked_key_asks_nothing_more(small: Home) -> None:
         batch = until(theirs, id, over)
         bad = rows(theirs, batch.error_file_id)
     assert answered(batch) + len(bad) == 300
-    assert bad[-1]["response"]["status_code"] == 403  # type: ignore[index]
+    assert bad[-1]["response"]["status_code"] == 403
     assert "revoked" in json.dumps(bad[-1])
 
 
@@ -126,7 +127,7 @@ def test_what_is_not_answered_in_time_expires(small: Home) -> None:
     assert len(good) == answered(batch) >= 2
     assert len(good) + len(late) == 400
     assert late[0]["response"] is None
-    assert late[0]["error"]["code"] == "batch_expired"  # type: ignore[index]
+    assert late[0]["error"]["code"] == "batch_expired"
 
 
 def test_a_cancelled_batch_keeps_what_it_has(small: Home) -> None:
@@ -158,3 +159,17 @@ def test_after_a_restart_no_line_is_answered_twice(small: Home) -> None:
     statuses = [each.status for each in logged(small)]
     assert statuses.count(200) == 60
     assert len(statuses) <= 62
+
+
+def test_the_log_keeps_a_line_as_its_route_would_and_a_stream_as_a_whole(small: Home) -> None:
+    with client(small, bodies=True) as ours:
+        batch = until(ours, submit(ours, 1).id, over)
+        [row] = rows(ours, batch.output_file_id)
+        events = list(ours.responses.create(model="red", input="Say it.", max_output_tokens=4, stream=True))
+    streamed, line = logged(small)
+    assert (line.operation, line.response) == ("chat", row["response"]["body"])
+    assert line.request["messages"] == [{"role": "user", "content": "Say it."}]
+    text = "".join(event.delta for event in events if event.type == "response.output_text.delta")
+    assert (streamed.operation, streamed.request["input"]) == ("responses", "Say it.")
+    assert streamed.response["output"][0]["content"][0]["text"] == text != ""
+    assert streamed.response["usage"]["output_tokens"] == 4

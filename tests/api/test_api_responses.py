@@ -39,6 +39,7 @@ def test_it_says_what_chat_says(live: Live) -> None:
     assert (found.model, found.object, found.instructions) == (live.base.name, "response", "Be brief.")
     assert found.usage.input_tokens + found.usage.output_tokens == found.usage.total_tokens
     assert 0 < found.usage.output_tokens <= 8
+    assert found.metadata == {"team": "blue"}
 
 
 def test_a_conversation_goes_on_with_what_came_back(live: Live) -> None:
@@ -66,7 +67,7 @@ def test_an_answer_that_is_cut_off_says_so(live: Live) -> None:
 def test_a_stream_tells_the_same_in_order(live: Live) -> None:
     whole = ask(live)
     with live.client.responses.stream(model=live.base.name, **ASKED) as stream:
-        events = list(stream)
+        events: list[Any] = list(stream)
         last = stream.get_final_response() if events[-1].type == "response.completed" else None
     kinds = [event.type.removeprefix("response.") for event in events]
     assert kinds[:4] == ["created", "in_progress", "output_item.added", "content_part.added"]

@@ -78,6 +78,7 @@ class _Writer:
             parallel_tool_calls=request.parallel_tool_calls is not False,
             tool_choice=_shown(request.tool_choice),
             tools=[tool.model_dump() for tool in request.tools or ()],
+            metadata=request.metadata or {},
         )
 
     @property

@@ -254,7 +254,21 @@ class Incomplete(BaseModel):
     reason: Literal["max_output_tokens"] = "max_output_tokens"
 
 
-class ResponseObject(BaseModel):
+class Echo(BaseModel):
+    """What was asked for, with the defaults."""
+
+    instructions: str | None
+    max_output_tokens: int | None
+    temperature: float
+    top_p: float
+    parallel_tool_calls: bool
+    tool_choice: Any
+    tools: list[dict[str, Any]]
+    metadata: dict[str, Any]
+    store: Literal[False] = False
+
+
+class ResponseObject(Echo):
     id: str
     object: Literal["response"] = "response"
     created_at: int
@@ -264,10 +278,3 @@ class ResponseObject(BaseModel):
     usage: ResponseUsage | None
     error: None = None
     incomplete_details: Incomplete | None = None
-    instructions: str | None
-    max_output_tokens: int | None
-    temperature: float
-    top_p: float
-    parallel_tool_calls: bool
-    tool_choice: Any
-    tools: list[dict[str, Any]]
