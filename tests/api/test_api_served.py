@@ -12,7 +12,7 @@ from pumice.api import served
 from pumice.api.served import Names
 from pumice.bases import resolve
 from pumice.config import Home
-from pumice.engine.answer import answer
+from pumice.engine.answer import Ask, answer
 from pumice.engine.contract import Sampling
 from pumice.engine.pool import Pool
 from pumice.errors import InputError, NotFoundError, UnavailableError
@@ -109,7 +109,7 @@ async def test_a_full_fine_tune_answers_with_its_own_weights(names: Names, home:
     pool = Pool(home.cache)
     try:
         engine = await served.ready(pool)
-        assert (await answer(engine, served.renderer, [1, 2, 3], Sampling(max_tokens=3))).completion_tokens == 3
+        assert (await answer(engine, served.renderer, Ask([1, 2, 3], Sampling(max_tokens=3)))).completion_tokens == 3
         assert [folder for folder, _, _ in await pool.stats()] == [served.base.folder.resolve()]
     finally:
         await pool.stop()
