@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import uvicorn
 from filelock import FileLock, Timeout
+from sqlalchemy import Engine
 
 from pumice.api.app import create_app
 from pumice.api.certificate import Certificate
@@ -16,6 +17,7 @@ from pumice.api.identity import Identity, is_loopback, may_bind
 from pumice.api.platform import open_platform
 from pumice.config import Home, Settings
 from pumice.errors import InputError
+from pumice.store.connect import claim
 from pumice.store.tables import open_database
 
 LOGGER = logging.getLogger("pumice")
@@ -34,7 +36,7 @@ def serve(settings: Settings, host: str, port: int, certificate: Certificate | N
         certificate.check()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    with alone(home), listen(host, port) as listener:
+    with alone(home, database), listen(host, port) as listener:
         scheme = "https" if certificate else "http"
         address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
         LOGGER.info("Pumice answers on %s (ctrl-C ends it)", address)
@@ -59,17 +61,26 @@ def serve(settings: Settings, host: str, port: int, certificate: Certificate | N
 
 
 @contextmanager
-def alone(home: Home) -> Iterator[None]:
-    """The one server of a home, until the block or the process ends. Raises `InputError` while there is another."""
+def alone(home: Home, database: Engine) -> Iterator[None]:
+    """The one server of a home and its records, until the block or the process ends.
+
+    Raises `InputError` while there is another.
+    """
     try:
-        with FileLock(home.root / "serve.lock", timeout=0):
+        with FileLock(home.root / "serve.lock", timeout=0), claim(database) as only:
+            if not only:
+                raise _second(f"the records in {database.url.render_as_string(hide_password=True)}")
             yield
     except Timeout as error:
-        raise InputError(
-            f"Another `pumice serve` runs on {home.root}.",
-            "Two of them would do every batch twice, and promise the same memory twice.",
-            "End that one, or give this one a folder of its own: PUMICE_HOME=… pumice serve",
-        ) from error
+        raise _second(str(home.root)) from error
+
+
+def _second(where: str) -> InputError:
+    return InputError(
+        f"Another `pumice serve` runs on {where}.",
+        "Two of them would do every batch twice, and promise the same memory twice.",
+        "End that one, or give this one a folder and records of its own: PUMICE_HOME=… pumice serve",
+    )
 
 
 def listen(host: str, port: int) -> socket.socket:

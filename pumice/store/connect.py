@@ -16,6 +16,8 @@ from pumice.errors import InputError
 WAIT_SECONDS = 30
 """How long a writer waits for another one. Writes here take milliseconds."""
 CONNECT_SECONDS = 10
+_CLAIM = 0x70756D696365
+"""The name of the claim in PostgreSQL, where names are numbers."""
 FORM = "Write PUMICE_DATABASE as postgresql://user:password@host:5432/name; @ : / in a password are %40 %3A %2F."
 
 
@@ -90,3 +92,19 @@ def hold(connection: Connection, table: Table) -> None:
     """
     if connection.dialect.name != "sqlite":
         connection.execute(text(f"LOCK TABLE {table.name} IN SHARE ROW EXCLUSIVE MODE"))
+
+
+@contextmanager
+def claim(engine: Engine) -> Iterator[bool]:
+    """Whether this process alone has the claim on a PostgreSQL database; it ends with the block, or the process.
+
+    A SQLite file is always had: whoever shares one shares its folder, where files are locked.
+    """
+    if engine.dialect.name == "sqlite":
+        yield True
+        return
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        held = bool(connection.execute(text("SELECT pg_try_advisory_lock(:name)"), {"name": _CLAIM}).scalar())
+        yield held
+        if held:
+            connection.execute(text("SELECT pg_advisory_unlock(:name)"), {"name": _CLAIM})

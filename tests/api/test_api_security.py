@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from dataclasses import replace
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -134,8 +135,27 @@ def test_a_time_that_no_clock_knows_is_refused(live: Live) -> None:
         signature.read(scope)
 
 
-def test_a_home_has_one_server(tmp_path: Path) -> None:
-    with alone(Home(tmp_path)), pytest.raises(InputError, match="Another `pumice serve` runs"), alone(Home(tmp_path)):
+def test_a_home_has_one_server(home: Home) -> None:
+    home.root.mkdir()
+    database = open_database(home.database)
+    with alone(home, database), pytest.raises(InputError, match="Another `pumice serve` runs"), alone(home, database):
         pass
-    with alone(Home(tmp_path)):
+    with alone(home, database):
         pass
+
+
+def test_records_that_servers_share_have_one_server(server_home: Home, tmp_path: Path) -> None:
+    here, there = server_home, replace(server_home, root=tmp_path)
+    databases = [open_database(each.database) for each in (here, there)]
+    try:
+        with (
+            alone(here, databases[0]),
+            pytest.raises(InputError, match="runs on the records in postgresql"),
+            alone(there, databases[1]),
+        ):
+            pass
+        with alone(there, databases[1]):
+            pass
+    finally:
+        for each in databases:
+            each.dispose()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pumice.api.openai.chat import _ask
+from pumice.api.openai.chat import ask
 from pumice.api.openai.wire import ChatRequest
 from pumice.api.served import Served
 from pumice.data.render import Renderer
@@ -30,7 +30,7 @@ def test_batch_and_route_hold_the_same_ids(tiny: Base, tmp_path: Path) -> None:
     trained = batch["input_ids"][0].tolist()
 
     asked = ChatRequest.model_validate({"model": "x", "messages": list(CONVERSATION[:-1])})
-    sent = list(_ask(asked, Served("x", tiny, renderer, None))[0].ids)
+    sent = list(ask(asked, Served("x", tiny, renderer, None))[0].ids)
     assert trained[: len(sent)] == sent
     # What follows is the answer, and nothing of the prompt is trained but the first answer.
     labels = batch["labels"][0].tolist()
