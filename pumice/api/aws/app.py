@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from urllib.parse import unquote
+from urllib.parse import parse_qs
 
 from botocore.model import OperationModel
-from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -15,24 +13,18 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from pumice.api.aws import bedrock, cloudwatch, runtime, sagemaker, sts
 from pumice.api.aws.bedrock import parts as bedrock_parts
 from pumice.api.aws.errors import AwsError
+from pumice.api.aws.refusals import refuse
 from pumice.api.aws.sagemaker import parts as sagemaker_parts
 from pumice.api.aws.services import BEDROCK, BY_SIGNING_NAME
 from pumice.api.aws.wire import AwsService, Call
 from pumice.api.exchange import Exchange
 from pumice.api.platform import Platform
 
-# KEY/DATE/REGION/SERVICE/aws4_request
-_CREDENTIAL = re.compile(r"Credential=[^/,\s]+/\d{8}/[^/]+/([a-z0-9-]+)/aws4_request")
+_FORM = "application/x-www-form-urlencoded"
+"""What clients of the older services send, which read XML."""
 SERVED = ("s3", "sts", *BY_SIGNING_NAME)
 HANDLERS = (bedrock, cloudwatch, runtime, sagemaker)
 """What serves operations, once it is imported."""
-
-
-def signing_name(scope: Scope) -> str | None:
-    """The service in a request's credential scope, from its header or its query; None for an unsigned one."""
-    header, query = Headers(scope=scope).get("authorization", ""), scope["query_string"].decode("latin-1")
-    found = _CREDENTIAL.search(header if header.startswith("AWS4-") else unquote(query))
-    return found[1] if found else None
 
 
 def attend(platform: Platform) -> None:
@@ -73,9 +65,10 @@ class Aws:
             service, op, labels = found
             return await service.answer(Call(self._platform, request, Exchange.of(request.scope)), op, labels)
         if not services:
-            known = ", ".join(SERVED)
-            sentence = f"Pumice serves {known} at this address, and not {name} ({_asked(request)})."
-            return BEDROCK.refuse(AwsError("NotImplementedException", sentence, 501))
+            known, forms = ", ".join(SERVED), request.headers.get("content-type", "").startswith(_FORM)
+            action = parse_qs((await request.body()).decode("latin-1")).get("Action", [""])[0] if forms else ""
+            sentence = f"Pumice serves {known} at this address, and not {name} ({action or _asked(request)})."
+            return refuse("query" if forms else name, AwsError("NotImplementedException", sentence, 501))
         sentence = f"No operation of {name} is at {_asked(request)}."
         return BEDROCK.refuse(AwsError("UnknownOperationException", sentence, 404))
 

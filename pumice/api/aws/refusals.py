@@ -29,6 +29,8 @@ _XML_NAMES: Mapping[str, Mapping[str, str]] = {
         "AccessDeniedException": "AccessDenied",
         "ThrottlingException": "Throttling",
     },
+    # Every other service whose clients send forms.
+    "query": {},
 }
 
 
@@ -42,4 +44,7 @@ def refuse(service: str | None, error: AwsError) -> Response:
     body = f'<?xml version="1.0" encoding="UTF-8"?>\n<Error>{inner}</Error>'
     if service == "sts":
         body = f"<ErrorResponse><Error><Type>Sender</Type>{inner}</Error></ErrorResponse>"
+    if service == "query":
+        # EC2's clients look for Errors, the others take it for their own.
+        body = f"<Response><Errors><Error>{inner}</Error></Errors></Response>"
     return Response(body, error.status, error.headers, "application/xml")
