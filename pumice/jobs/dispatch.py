@@ -18,6 +18,7 @@ from pumice.jobs.launch import Launcher, Running
 from pumice.jobs.queue import HOST, Queue
 from pumice.records import Event, Job, JobState
 
+LOGGER = logging.getLogger("pumice")
 LOOK_SECONDS = 1.0
 CLOSE_SECONDS = 30.0
 """How long `close` waits for checkpoints; a worker that takes longer ends by itself later."""
@@ -73,7 +74,7 @@ class Dispatcher:
             self._guarded(self._reap)
             time.sleep(0.05)
         for id in self._workers:
-            logging.warning("job %s is still writing its checkpoint; it ends by itself.", id)
+            LOGGER.warning("job %s is still writing its checkpoint; it ends by itself.", id)
 
     def _run(self) -> None:
         while not self._closing:
@@ -86,7 +87,7 @@ class Dispatcher:
             step(*given)
         except Exception:
             # A database that is away for a while must not end the thread that everybody waits for.
-            logging.exception("dispatcher")
+            LOGGER.exception("dispatcher")
 
     def _look(self) -> None:
         """One round: what has ended, what was interrupted, what can start."""
@@ -126,7 +127,11 @@ class Dispatcher:
         """Hand over what was open at the last look and has ended since."""
         before, self._open = self._open, open_
         for id in sorted(before - open_):
-            self._guarded(self._on_end, self._queue.get(id))
+            job = self._queue.get(id)
+            LOGGER.info(
+                "job %s has %s%s", id, job.state, f": {job.model or job.error}" if job.model or job.error else ""
+            )
+            self._guarded(self._on_end, job)
 
     def _fill(self, jobs: Iterable[Job]) -> None:
         """Start queued jobs in their order while there is room; a large one is waited for, not overtaken for ever."""
@@ -146,6 +151,7 @@ class Dispatcher:
                 )
                 self._queue.append(job.id, Event("note", {"text": text}))
             self._workers[job.id] = self._launcher.start(job.id)
+            LOGGER.info("job %s is started", job.id)
             busy.append(job)
             room -= job.memory or 0
 
