@@ -18,6 +18,8 @@ from pumice.engine.contract import Capabilities, Constraint
 from pumice.errors import InputError
 
 NAMES = {"json_schema": "a JSON schema", "lark": "a grammar"}
+TIGHT = {"x-guidance": {"whitespace_flexible": False}}
+"""One way to put spaces: a small model would otherwise fill its limit with line breaks."""
 _HEAD = "%llguidance {}\n"
 
 
@@ -93,8 +95,9 @@ def _patterns(schema: Any) -> Iterator[str]:
 
 def grammar(constraint: Constraint) -> str:
     """What llama.cpp is sent."""
-    start = f"start: %json {constraint.text}" if constraint.kind == "json_schema" else constraint.text
-    return f"{_HEAD}{start}"
+    if constraint.kind != "json_schema":
+        return f"{_HEAD}{constraint.text}"
+    return f"{_HEAD}start: %json {json.dumps(json.loads(constraint.text) | TIGHT, ensure_ascii=False)}"
 
 
 def _read(text: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from pumice.data.render.tools import CALL, END
 from pumice.engine import schemas
+from pumice.engine.constraints import TIGHT
 from pumice.engine.contract import Constraint
 from pumice.errors import InputError
 
@@ -50,10 +51,7 @@ class Tool:
 
     def rule(self) -> str:
         """The grammar of one call."""
-        # One way to put spaces: a small model would otherwise fill its limit with line breaks.
-        schema = json.dumps(
-            {**closed(self._schema()), "x-guidance": {"whitespace_flexible": False}}, ensure_ascii=False
-        )
+        schema = json.dumps(closed(self._schema()) | TIGHT, ensure_ascii=False)
         begin = json.dumps(f'\n{{"name": "{self.name}", "arguments": ')
         end = json.dumps("}\n" + END)
         return f"{begin} %json {schema} {end}"
