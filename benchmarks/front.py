@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,8 @@ ENVIRONMENT = Path(".bench/litellm")
 PEER = "litellm[proxy]==1.106.2"
 ASK = {"messages": [{"role": "user", "content": "How long is the guarantee, and who do I ask about it?"}]}
 CONNECTIONS = {"alone": 1, "together": 16}
+Run = Mapping[str, Mapping[str, Any]]
+"""What `benchmarks.load` found, by the names of `CONNECTIONS`."""
 
 
 def main(seconds: float, rounds: int) -> dict[str, Any]:
@@ -49,7 +51,11 @@ def main(seconds: float, rounds: int) -> dict[str, Any]:
             "litellm": (f"http://127.0.0.1:{LITELLM}/v1/chat/completions", "sk-bench", "mock"),
         }
         with pumice(home), litellm(home.root):
-            found = {name: measure(home.root, *target, seconds, rounds) for name, target in targets.items()}
+            runs: dict[str, list[Run]] = {name: [] for name in targets}
+            for _ in range(rounds):
+                for name, target in targets.items():
+                    runs[name].append(measure(home.root, *target, seconds))
+    found = {name: medians(each) for name, each in runs.items()}
     print(f"{'':10} {'requests/s':>11} {'p50 ms alone':>13} {'p50 ms of 16':>13} {'errors':>7}")
     for name, each in found.items():
         print(f"{name:10} {each['rate']:11.0f} {each['alone']:13.2f} {each['together']:13.2f} {each['errors']:7}")
@@ -57,21 +63,24 @@ def main(seconds: float, rounds: int) -> dict[str, Any]:
     return found
 
 
-def measure(folder: Path, url: str, key: str, model: str, seconds: float, rounds: int) -> dict[str, Any]:
-    """Medians over the rounds."""
+def measure(folder: Path, url: str, key: str, model: str, seconds: float) -> Run:
+    """One round: alone, then together."""
     body = folder / "body.json"
     body.write_text(json.dumps({"model": model, "max_tokens": 16, **ASK}))
-    runs: dict[str, list[Mapping[str, Any]]] = {name: [] for name in CONNECTIONS}
-    for _ in range(rounds):
-        for name, connections in CONNECTIONS.items():
-            command = [sys.executable, "-m", "benchmarks.load", url, str(body), "--seconds", str(seconds)]
-            command += ["--connections", str(connections), "--header", f"Authorization: Bearer {key}"]
-            done = subprocess.run(command, check=True, capture_output=True)
-            runs[name].append(json.loads(done.stdout))
+    found = {}
+    for name, connections in CONNECTIONS.items():
+        command = [sys.executable, "-m", "benchmarks.load", url, str(body), "--seconds", str(seconds)]
+        command += ["--connections", str(connections), "--header", f"Authorization: Bearer {key}"]
+        found[name] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    return found
+
+
+def medians(runs: Sequence[Run]) -> dict[str, Any]:
+    """Over the rounds; errors are added up."""
     return {
-        "rate": statistics.median(run["rate"] for run in runs["together"]),
-        **{name: statistics.median(run["p50"] for run in found) for name, found in runs.items()},
-        "errors": sum(run["errors"] for found in runs.values() for run in found),
+        "rate": statistics.median(run["together"]["rate"] for run in runs),
+        **{name: statistics.median(run[name]["p50"] for run in runs) for name in CONNECTIONS},
+        "errors": sum(each["errors"] for run in runs for each in run.values()),
     }
 
 

@@ -38,7 +38,7 @@ def server(base: Base, session_home: Home, tmp_path_factory: pytest.TempPathFact
         yield {**client, "AWS_ENDPOINT_URL": url, "OPENAI_BASE_URL": f"{url}/v1", "PATH": path}
     finally:
         process.terminate()
-        process.wait(60)
+        process.communicate(timeout=60)
 
 
 def wait_until_healthy(url: str) -> None:
