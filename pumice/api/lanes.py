@@ -123,6 +123,10 @@ class Lanes(Part):
         except PumiceError as error:
             LOGGER.warning("the lane %s for %s cannot be opened: %s", id, lane.model, error.what)
             lane.state, lane.failure = "failed", " ".join(str(error).split())
+        except Exception:
+            # Nobody must wait for it for ever.
+            lane.state, lane.failure = "failed", "The server failed; its log holds the reason."
+            raise
 
     async def _switch(self, id: str, lane: Lane, served: Served, then: Callable[[], None]) -> None:
         try:

@@ -72,7 +72,6 @@ class Child:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=handle,
-                start_new_session=True,  # Ctrl-C is the parent's to answer.
                 env={**_CALM, **os.environ, "HF_HUB_OFFLINE": "1"},
             )
         finally:

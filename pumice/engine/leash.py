@@ -17,6 +17,9 @@ class Leash:
 
     def __init__(self) -> None:
         self._answer = os.dup(1)
+        # Ctrl-C is the parent's to answer. A group is enough for that: between sessions Linux shares the cores evenly,
+        # whatever their niceness (sched_autogroup).
+        os.setpgid(0, 0)
         # Before any thread of a library starts: each keeps the niceness that it was born with.
         os.setpriority(os.PRIO_PROCESS, 0, max(os.getpriority(os.PRIO_PROCESS, 0), read_orders()["nice"]))
         os.dup2(2, 1)  # What a library prints must not look like the announcement.

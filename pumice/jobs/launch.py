@@ -64,7 +64,8 @@ class Here:
                 stderr=subprocess.STDOUT,
                 env={**os.environ, "PUMICE_HOME": str(home.root), "PUMICE_DATABASE": home.server or ""},
                 # Ctrl-C in the terminal reaches this process alone, which then decides what becomes of the worker.
-                start_new_session=True,
+                # No session of its own: between sessions Linux ignores niceness (sched_autogroup).
+                process_group=0,
             )
         return Child(job, process, self.queue)
 
