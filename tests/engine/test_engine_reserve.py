@@ -42,6 +42,9 @@ async def test_it_runs_apart_and_in_front(pool: Pool, tiny: Base, tiny_adapters:
     mine, theirs = (await engine.stats()).pid, (await shared.stats()).pid
     assert mine != theirs
     assert [psutil.Process(pid).nice() for pid in (mine, theirs)] == [at_least(0), at_least(10)]
+    # Between sessions Linux shares the cores evenly, whatever the niceness; ctrl-C must not reach them all the same.
+    assert {os.getsid(pid) for pid in (mine, theirs)} == {os.getsid(0)}
+    assert [os.getpgid(pid) for pid in (mine, theirs)] == [mine, theirs]
     assert ids_of(await collect(engine, PROMPT, "mine")) == ids_of(await collect(shared, PROMPT, "mine"))
     other = await pool.reserve(tiny.folder, None, 1, "bare")
     assert (await (await other.engine()).stats()).pid not in (mine, theirs)
