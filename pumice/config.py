@@ -1,10 +1,12 @@
-"""Where things live and which port: read from the environment once. Knows no other room."""
+"""Where things live and which port: read from the environment once. Knows no other room but errors."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from pumice.errors import InputError
 
 LOG_DAYS = 30
 
@@ -89,7 +91,15 @@ def read_environment() -> Settings:
     return Settings(
         home,
         os.environ.get("PUMICE_HOST", "127.0.0.1"),
-        int(os.environ.get("PUMICE_PORT", "8080")),
-        int(os.environ.get("PUMICE_LOG_DAYS", LOG_DAYS)),
+        _whole("PUMICE_PORT", 8080, 65535),
+        _whole("PUMICE_LOG_DAYS", LOG_DAYS, 36500),
         os.environ.get("PUMICE_LOG_BODIES", "") not in ("", "0"),
     )
+
+
+def _whole(name: str, default: int, most: int) -> int:
+    """A number out of the environment. Raises `InputError` for what is none, or too large."""
+    text = os.environ.get(name) or str(default)
+    if not text.isascii() or not text.isdigit() or int(text) > most:
+        raise InputError(f"{name}={text} is no whole number from 0 to {most}.", fix=f"Unset it for {default}.")
+    return int(text)

@@ -25,6 +25,7 @@ from pumice.api.identity import Identity
 from pumice.api.platform import open_platform
 from pumice.bases import resolve
 from pumice.config import Home, read_environment
+from pumice.errors import InputError
 from pumice.jobs.queue import Queue
 from pumice.records import Base, Event, JobState, Role
 from pumice.store.tables import open_database
@@ -283,3 +284,14 @@ def test_what_is_older_than_the_log_keeps_goes(tmp_path_factory: pytest.TempPath
         assert time.monotonic() < end, "it was never cleaned"
     assert [each.id for each in platform.log.find(10)] == ["req-1"]
     platform.log.close()
+
+
+@pytest.mark.parametrize("name", ["PUMICE_PORT", "PUMICE_LOG_DAYS"])
+@pytest.mark.parametrize("value", ["soon", "-1", "1e3", "99999999"])
+def test_a_setting_that_is_no_number_is_told_by_its_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, value: str
+) -> None:
+    monkeypatch.setenv("PUMICE_HOME", str(tmp_path))
+    monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=f"{name}={value} is no whole number"):
+        read_environment()

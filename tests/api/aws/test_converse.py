@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-import boto3
 import httpx
 import psutil
 import pytest
-from botocore.config import Config
 from botocore.exceptions import ClientError, EventStreamError
 from live_server import Live
 
@@ -27,20 +25,6 @@ LONG: dict[str, Any] = {
     # Hot enough that it does not stop by itself.
     "inferenceConfig": {"maxTokens": 2000, "temperature": 1},
 }
-
-
-@pytest.fixture(scope="module")
-def runtime(live: Live) -> Iterator[Any]:
-    client = boto3.client(
-        "bedrock-runtime",
-        endpoint_url=live.url,
-        region_name="us-east-1",
-        aws_access_key_id="anything",
-        aws_secret_access_key="passes",
-        config=Config(retries={"max_attempts": 0}, read_timeout=120),
-    )
-    yield client
-    client.close()
 
 
 @pytest.fixture(scope="module")

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
-import boto3
 import jsonschema
 import pytest
-from botocore.config import Config
-from live_server import Live
 
 from pumice.bases.resolve import DEFAULT
 
@@ -26,20 +22,6 @@ TOOL = {"toolSpec": {"name": "get_weather", "description": "The weather.", "inpu
 CLOCK = {"toolSpec": {"name": "get_time", "inputSchema": {"json": {"type": "object", "properties": {}}}}}
 GREEDY = {"temperature": 0, "maxTokens": 200}
 THIS = {"tool": {"name": "get_weather"}}
-
-
-@pytest.fixture(scope="module")
-def runtime(live: Live) -> Iterator[Any]:
-    client = boto3.client(
-        "bedrock-runtime",
-        endpoint_url=live.url,
-        region_name="us-east-1",
-        aws_access_key_id="anything",
-        aws_secret_access_key="passes",
-        config=Config(retries={"max_attempts": 0}, read_timeout=120),
-    )
-    yield client
-    client.close()
 
 
 def converse(runtime: Any, messages: Any, tools: list[Any], choice: dict[str, Any], **inference: Any) -> dict[str, Any]:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config
 from live_server import Live
 
 from pumice.bases.resolve import DEFAULT
@@ -18,20 +16,6 @@ from pumice.store.tables import open_database
 
 NUMBERS = itertools.count(1)
 KINDS = ("EMAIL", "PHONE", "CREDIT_DEBIT_CARD_NUMBER", "IP_ADDRESS", "URL", "AWS_ACCESS_KEY")
-
-
-@pytest.fixture(scope="module")
-def runtime(live: Live) -> Iterator[Any]:
-    client = boto3.client(
-        "bedrock-runtime",
-        endpoint_url=live.url,
-        region_name="us-east-1",
-        aws_access_key_id="anything",
-        aws_secret_access_key="passes",
-        config=Config(retries={"max_attempts": 0}, read_timeout=120),
-    )
-    yield client
-    client.close()
 
 
 Made = Callable[..., dict[str, str]]

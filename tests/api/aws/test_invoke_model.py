@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config
 from live_server import Live
 
 from pumice.api.aws.names import arn, custom_arn, find_version, foundation_id
@@ -32,20 +29,6 @@ BODIES: dict[str, dict[str, Any]] = {
     "claude": CLAUDE,
     "openai": {"messages": USER, "max_tokens": 12, "temperature": 0},
 }
-
-
-@pytest.fixture(scope="module")
-def runtime(live: Live) -> Iterator[Any]:
-    client = boto3.client(
-        "bedrock-runtime",
-        endpoint_url=live.url,
-        region_name="us-east-1",
-        aws_access_key_id="anything",
-        aws_secret_access_key="passes",
-        config=Config(retries={"max_attempts": 0}, read_timeout=120),
-    )
-    yield client
-    client.close()
 
 
 @pytest.fixture(scope="module")
