@@ -45,24 +45,46 @@ class Kind(StrEnum):
     INSTRUCTION = "instruction"
     TEXT = "text"
     CHAT = "chat"
+    PREFERENCE = "preference"
+    UNPAIRED = "unpaired preference"
+    LABELLED = "labelled"
+    PROMPTS = "prompts"
 
 
 @dataclass(frozen=True)
 class Example:
-    """One checked row. Instruction rows are chats of one exchange; `text` is set for text rows only."""
+    """One checked row. Instruction rows are chats of one exchange; `text` is set for text and labelled rows only."""
 
     line: int
     messages: tuple[Turn, ...] = ()
+    """The whole conversation; of a preference row the one with the chosen ending, of a prompt all before the answer."""
     tools: tuple[dict[str, Any], ...] = ()
     text: str | None = None
+    rejected: tuple[Turn, ...] = ()
+    """Preference rows: the whole conversation once more, with the ending that is not wanted."""
+    wanted: bool | None = None
+    """Unpaired preference rows: whether the last answer is wanted."""
+    label: str | None = None
+    """Labelled rows: the class of `text`."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """Prompts: the row's other columns, which a scorer gets."""
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """One rendered example. `labels[i]` is `ids[i]` where it is trained on and -100 elsewhere."""
+    """One rendered example. `labels[i]` is `ids[i]` where it is trained on and -100 elsewhere.
+
+    `labels` is () where no given token is learned: of a labelled text only its class is, of a prompt nothing.
+    """
 
     ids: tuple[int, ...]
     labels: tuple[int, ...]
+    rejected: Tokens | None = None
+    """The pair's other ending, behind the same prompt ids."""
+    label: str | bool | None = None
+    """The class of a labelled text, or whether the answer is wanted."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What a scorer gets beside a prompt's answer."""
 
 
 @dataclass(frozen=True)
