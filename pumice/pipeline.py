@@ -14,13 +14,13 @@ from pathlib import Path
 from pumice.config import Home
 from pumice.engine.pool import Pool
 from pumice.evaluate import report as reports
-from pumice.evaluate.run import evaluate, stopping
+from pumice.evaluate.run import evaluate
+from pumice.evaluate.trial import Trial, stopping
 from pumice.plan import Material, Plan, decide
 from pumice.records import Event, Job, Model, Report, Tell
 from pumice.registry.models import Registry
 from pumice.store.tables import open_database
 from pumice.train.loop import train
-from pumice.train.methods import METHODS
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def make(plan: Plan, material: Material, job: Job, home: Home, tell: Tell, shoul
     """Train the plan's recipe and compare the result with its base."""
     tell(Event("stage", {"name": "train"}))
     folder = home.jobs / job.id
-    artifact = train(plan.recipe, plan.base, material.rows.tokens, folder, tell, should_stop, plan.adapter)
+    artifact = train(plan.recipe, plan.base, material.rows.tokens, folder, tell, should_stop, plan.adapter, plan.guide)
     if job.task == "train":
         return Outcome(artifact, None)
     tell(Event("stage", {"name": "evaluate"}))
@@ -60,10 +60,12 @@ def make(plan: Plan, material: Material, job: Job, home: Home, tell: Tell, shoul
 
 async def compare(plan: Plan, material: Material, artifact: Path, home: Home, tell: Tell) -> Report:
     """Base against tuned, on the questions that the plan sets apart."""
-    adapter = artifact if METHODS[plan.recipe.method].adapter else None
-    sets = material.sets
+    recipe, sets = plan.recipe, material.sets
+    adapter = artifact if recipe.makes_adapter else None
+    asked = sets.questions, sets.name, recipe.seed
+    trial = Trial(plan.base, artifact, adapter, *asked, method=recipe.knobs, guide=plan.guide)
     async with Pool(home.cache) as pool:
-        return await evaluate(plan.base, artifact, adapter, sets.questions, sets.name, pool, tell, plan.recipe.seed)
+        return await evaluate(trial, pool, tell)
 
 
 def describe(plan: Plan, material: Material) -> dict[str, object]:

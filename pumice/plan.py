@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,11 +18,13 @@ from pumice.data.render import Renderer
 from pumice.data.sets import Sets, choose_sets
 from pumice.data.window import Fitted, fit
 from pumice.errors import InputError
-from pumice.records import Base, Dataset, Job
+from pumice.records import Base, Dataset, Job, Kind
 from pumice.registry.models import Registry
-from pumice.registry.start import starting_point
+from pumice.registry.start import guide_of, starting_point
 from pumice.store.files import write_atomic
 from pumice.store.s3 import Objects
+from pumice.train import sizes
+from pumice.train.methods import METHODS
 from pumice.train.recipe import Recipe, resolve_recipe
 
 FILE = "plan.json"
@@ -41,6 +44,8 @@ class Plan:
     """The registered `name@version` that this starts from."""
     data_sha256: str
     validation_sha256: str | None
+    guide: Path | None = None
+    """Folder of the other model that the method asks: a teacher, a reward model."""
 
     def to_json(self) -> dict[str, Any]:
         """As kept in `plan.json`."""
@@ -51,9 +56,8 @@ class Plan:
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """The plan that `to_json` made."""
         base = Base(**{**values["base"], "folder": Path(values["base"]["folder"])})
-        adapter = Path(values["adapter"]) if values["adapter"] else None
-        known = {"recipe": Recipe.model_validate(values["recipe"]), "base": base, "adapter": adapter}
-        return cls(**{**values, **known})
+        folders = {name: Path(values[name]) if values.get(name) else None for name in ("adapter", "guide")}
+        return cls(**{**values, **folders, "recipe": Recipe.model_validate(values["recipe"]), "base": base})
 
 
 @dataclass(frozen=True)
@@ -84,12 +88,14 @@ def decide(job: Job, home: Home, registry: Registry) -> tuple[Plan, Material]:
                 )
         return plan, material
     recipe = Recipe.model_validate(job.spec)
+    check_machine(recipe)
     start = starting_point(recipe.model, recipe.start, registry, home)
+    guide = guide_of(recipe.knobs, registry, home)
     material = gather(recipe, start.base, home)
     tokens = material.rows.tokens
-    resolved, reasons = resolve_recipe(recipe, start.base, len(tokens), sum(len(row.ids) for row in tokens))
+    resolved, reasons = resolve_recipe(recipe, start.base, len(tokens), sum(row.size for row in tokens))
     shas = material.dataset.sha256, _sha256(material.validation)
-    plan = Plan(resolved, reasons, start.base, start.adapter, start.parent, *shas)
+    plan = Plan(resolved, reasons, start.base, start.adapter, start.parent, *shas, guide)
     write_atomic(path, json.dumps(plan.to_json(), indent=2, default=str))
     return plan, material
 
@@ -99,9 +105,42 @@ def gather(recipe: Recipe, base: Base, home: Home) -> Material:
     objects = Objects(home.s3)
     dataset = load(objects.locate(recipe.data), recipe.data)
     validation = load(objects.locate(recipe.validation), recipe.validation) if recipe.validation else None
+    for word, each in ((recipe.data, dataset), (recipe.validation, validation)):
+        if each:
+            check_kind(recipe, str(word), each.kind)
     sets = choose_sets(dataset, validation)
-    rows = fit(sets.trained, Renderer(base.folder), recipe.max_length or base.window, recipe.too_long, dataset.path)
+    trained = [row for example in sets.trained for row in recipe.knobs.reads(example)]
+    rows = fit(trained, Renderer(base.folder), recipe.max_length or base.window, recipe.too_long, dataset.path)
     return Material(dataset, validation, sets, rows)
+
+
+def check_kind(recipe: Recipe, file: str, kind: Kind) -> None:
+    """Raise `InputError` for data that the recipe's method does not read."""
+    kinds = recipe.knobs.kinds
+    if kind in kinds:
+        return
+    fitting = [name for name, method in METHODS.items() if kind in method.kinds]
+    raise InputError(
+        f"{file} holds {kind} data, and method: {recipe.method} does not read it.",
+        f"It reads {' or '.join(sorted(kinds))} data.",
+        f"Choose another file, or a method for {kind} data: {', '.join(fitting)}.",
+    )
+
+
+def check_machine(recipe: Recipe) -> None:
+    """Raise `InputError` for weights that this machine cannot train, before anything is loaded."""
+    if recipe.way != "qlora":
+        return
+    if not sizes.machine().gpus:
+        raise InputError(
+            "qlora needs an NVIDIA GPU, and this machine has none.",
+            "Its 4-bit weights are computed by bitsandbytes, on a GPU only.",
+            "Train with lora: it learns the same, in more memory.",
+        )
+    if find_spec("bitsandbytes") is None:
+        raise InputError(
+            "qlora needs the library bitsandbytes, which is not installed.", fix="Install it: pip install 'pumice[gpu]'"
+        )
 
 
 def _sha256(dataset: Dataset | None) -> str | None:

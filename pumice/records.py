@@ -86,6 +86,16 @@ class Tokens:
     facts: Mapping[str, Any] = field(default_factory=dict)
     """What a scorer gets beside a prompt's answer."""
 
+    @property
+    def endings(self) -> tuple[Tokens, ...]:
+        """The row's sequences: one, or both of a pair."""
+        return (self,) if self.rejected is None else (self, self.rejected)
+
+    @property
+    def size(self) -> int:
+        """Tokens in all of them."""
+        return sum(len(each.ids) for each in self.endings)
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -174,19 +184,35 @@ class Interval:
 
 @dataclass(frozen=True)
 class Scores:
-    """What one model got on one set of questions. Fractions are 0 to 1."""
+    """What one model got on one set of questions; None where a score has no meaning there. Fractions are 0 to 1."""
 
-    loss: float
+    loss: float | None
     """Mean negative log-likelihood of the reference answers, nats a token."""
-    perplexity: float
+    perplexity: float | None
     exact_match: float | None
     """None for text data, which has no answers to generate."""
     token_f1: float | None
     rouge_l: float | None
     stopped: int | None
     """How many answers ended by themselves."""
-    general_loss: float
+    general_loss: float | None
     """Loss on the general text that ships with Pumice."""
+    accuracy: float | None = None
+    """Rows whose class was named, or pairs whose chosen answer was ranked first."""
+    macro_f1: float | None = None
+    """F1 of each class, averaged over classes."""
+    reward: float | None = None
+    """Mean of what a scorer gave the answers."""
+    kl: float | None = None
+    """How far the model's own answers moved from the base, nats a token."""
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """What a classifier said: `counts[i][j]` rows of class `labels[i]` were named `labels[j]`."""
+
+    labels: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -208,11 +234,13 @@ class Report:
     base: Scores
     tuned: Scores
     differences: Mapping[str, Interval]
-    """Tuned minus base by score name: loss, exact_match, token_f1, rouge_l; paired over questions."""
+    """Tuned minus base by score name: loss, exact_match, accuracy, reward and so on; paired over questions."""
     verdict: Literal["better", "worse", "undecided", "recall only"]
-    forgetting: float
-    """Change of the loss on general text; positive means that something was forgotten."""
+    forgetting: float | None
+    """Change of the loss on general text; positive means that something was forgotten. None for a classifier."""
     samples: tuple[Sample, ...] = ()
+    confusion: Confusion | None = None
+    """What a tuned classifier said."""
 
 
 @dataclass(frozen=True)

@@ -126,19 +126,20 @@ def follow(job: Job, home: config.Home, as_json: bool) -> str:
 def dry_run_of(source: str, overrides: Mapping[str, str], as_json: bool) -> None:
     """What `train` would do: the filled-in recipe with its reasons, memory and time."""
     from pumice import show
-    from pumice.plan import gather
+    from pumice.plan import check_machine, gather
     from pumice.registry.start import starting_point
     from pumice.train import sizes
     from pumice.train.recipe import resolve_recipe
 
     recipe = recipe_of(source, overrides)
+    check_machine(recipe)
     registry, home = open_registry()
     base = starting_point(recipe.model, recipe.start, registry, home).base
     tokens = gather(recipe, base, home).rows.tokens
-    total = sum(len(row.ids) for row in tokens)
+    total = sum(row.size for row in tokens)
     resolved, reasons = resolve_recipe(recipe, base, len(tokens), total)
     on_gpu = bool(sizes.machine().gpus)
-    estimate = sizes.estimate(resolved, base, total, max(len(row.ids) for row in tokens), on_gpu)
+    estimate = sizes.estimate(resolved, base, total, max(row.size for row in tokens), on_gpu)
     values = resolved.model_dump(mode="json", exclude_none=True)
     if as_json:
         show.document({"recipe": values, "reasons": reasons, "estimate": vars(estimate)})

@@ -38,11 +38,21 @@ def paired(
     return Interval(float(weighted.sum() / weight.sum()), float(low), float(high))
 
 
+DECIDING = ("accuracy", "reward", "token_f1", "loss")
+"""The verdict follows the first of these that was scored."""
+
+
+def deciding(differences: Mapping[str, Interval]) -> str:
+    """The name of the score that the verdict follows."""
+    return next(name for name in DECIDING if name in differences)
+
+
 def verdict(set_name: SetName, count: int, differences: Mapping[str, Interval]) -> Verdict:
-    """What `differences` prove about unseen questions: by token F1, for text data by loss."""
+    """What `differences` prove about unseen questions."""
     if set_name == "recall of trained rows":
         return "recall only"
-    gain = differences["token_f1"] if "token_f1" in differences else negative(differences["loss"])
+    name = deciding(differences)
+    gain = negative(differences[name]) if name == "loss" else differences[name]
     if count < FEWEST or gain.low <= 0 <= gain.high:
         return "undecided"
     return "better" if gain.low > 0 else "worse"

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
-from pumice.evaluate.compare import FEWEST, negative
-from pumice.records import Interval, Report, Sample, Scores
+from pumice.evaluate.compare import FEWEST, deciding, negative
+from pumice.records import Confusion, Interval, Report, Sample, Scores
 
 
 class Row(NamedTuple):
@@ -34,30 +34,46 @@ def from_json(data: Mapping[str, Any]) -> Report:
             "tuned": Scores(**data["tuned"]),
             "differences": {name: Interval(**interval) for name, interval in data["differences"].items()},
             "samples": tuple(Sample(**sample) for sample in data["samples"]),
+            "confusion": confusion(data.get("confusion")),
         }
     )
+
+
+def confusion(data: Mapping[str, Any] | None) -> Confusion | None:
+    """The matrix that `to_json` wrote, if there was one."""
+    return Confusion(tuple(data["labels"]), tuple(tuple(row) for row in data["counts"])) if data else None
 
 
 def table(report: Report) -> list[Row]:
     """The scores of both models, those that decide first."""
     base, tuned, differences = report.base, report.tuned, report.differences
     rows = []
-    if base.exact_match is not None and tuned.exact_match is not None:
-        change = differences["exact_match"]
-        rows.append(Row("exact match", percent(base.exact_match), percent(tuned.exact_match), points(change)))
     for name, was, now, key in (
+        ("accuracy", base.accuracy, tuned.accuracy, "accuracy"),
+        ("exact match", base.exact_match, tuned.exact_match, "exact_match"),
+    ):
+        if was is not None and now is not None:
+            rows.append(Row(name, percent(was), percent(now), points(differences[key])))
+    for name, was, now, key in (
+        ("macro-F1", base.macro_f1, tuned.macro_f1, ""),
+        ("reward", base.reward, tuned.reward, "reward"),
         ("token F1", base.token_f1, tuned.token_f1, "token_f1"),
         ("ROUGE-L", base.rouge_l, tuned.rouge_l, "rouge_l"),
         ("loss, nats a token", base.loss, tuned.loss, "loss"),
     ):
         if was is not None and now is not None:
-            rows.append(Row(name, f"{was:.2f}", f"{now:.2f}", interval_of(differences[key])))
-    rows.append(Row("perplexity", short(base.perplexity), short(tuned.perplexity), ""))
+            change = interval_of(differences[key]) if key else f"{now - was:+.2f}"
+            rows.append(Row(name, f"{was:.2f}", f"{now:.2f}", change))
+    if base.perplexity is not None and tuned.perplexity is not None:
+        rows.append(Row("perplexity", short(base.perplexity), short(tuned.perplexity), ""))
     if base.stopped is not None and tuned.stopped is not None:
         of = f" of {report.count:,}"
         rows.append(Row("stopped by itself", f"{base.stopped:,}{of}", f"{tuned.stopped:,}{of}", ""))
-    before, after = (f"{scores.general_loss:.2f}" for scores in (base, tuned))
-    rows.append(Row("loss on general text", before, after, f"{report.forgetting:+.2f}"))
+    if tuned.kl is not None:
+        rows.append(Row("KL from the base, nats a token", "", f"{tuned.kl:.3f}", ""))
+    if base.general_loss is not None and tuned.general_loss is not None:
+        before, after = (f"{loss:.2f}" for loss in (base.general_loss, tuned.general_loss))
+        rows.append(Row("loss on general text", before, after, f"{report.forgetting:+.2f}"))
     return rows
 
 
@@ -74,7 +90,8 @@ def sentence(report: Report) -> str:
 
 def finding(report: Report) -> str:
     """The verdict and the change that it follows."""
-    name, change = deciding(report)
+    key = deciding(report.differences)
+    name, change = NAMES[key], report.differences[key]
     where = f"on {report.count:,} {seen(report)}"
     if report.verdict == "undecided":
         few = f"fewer than {FEWEST} cannot tell" if report.count < FEWEST else "it may be chance, and more would tell"
@@ -84,23 +101,26 @@ def finding(report: Report) -> str:
     return f"{report.verdict.capitalize()}: {name} fell by {unsigned(negative(change))} {where}"
 
 
-def deciding(report: Report) -> tuple[str, Interval]:
-    """The score that the verdict follows, by the name it is printed under."""
-    if "token_f1" in report.differences:
-        return "token F1", report.differences["token_f1"]
-    return "the loss", report.differences["loss"]
+NAMES = {"accuracy": "accuracy", "reward": "the reward", "token_f1": "token F1", "loss": "the loss"}
+"""Deciding scores as a sentence says them."""
 
 
 def recall(report: Report) -> str:
     """How much of the trained rows came back, before and after."""
-    if report.base.exact_match is None or report.tuned.exact_match is None:
-        return f"Loss on trained rows {report.base.loss:.2f} -> {report.tuned.loss:.2f}"
-    return f"Recall of trained rows {percent(report.base.exact_match)} -> {percent(report.tuned.exact_match)}"
+    base, tuned = report.base, report.tuned
+    if base.accuracy is not None and tuned.accuracy is not None:
+        return f"Accuracy on trained rows {percent(base.accuracy)} -> {percent(tuned.accuracy)}"
+    if base.reward is not None and tuned.reward is not None:
+        return f"Reward on trained prompts {base.reward:.2f} -> {tuned.reward:.2f}"
+    if base.exact_match is None or tuned.exact_match is None:
+        return f"Loss on trained rows {base.loss:.2f} -> {tuned.loss:.2f}"
+    return f"Recall of trained rows {percent(base.exact_match)} -> {percent(tuned.exact_match)}"
 
 
 def questions(report: Report) -> str:
-    """What the rows of this report are: text has no questions."""
-    return "texts" if report.tuned.token_f1 is None else "questions"
+    """What the rows of this report are."""
+    nouns = {"accuracy": "texts" if report.confusion else "pairs", "reward": "prompts", "token_f1": "questions"}
+    return nouns.get(deciding(report.differences), "texts")
 
 
 def seen(report: Report) -> str:

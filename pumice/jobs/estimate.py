@@ -23,7 +23,6 @@ from pumice.registry.models import Registry
 from pumice.registry.start import SOURCE
 from pumice.store.s3 import Objects
 from pumice.train import sizes
-from pumice.train.methods import METHODS
 from pumice.train.recipe import Recipe, resolve_recipe
 
 SAMPLED = 500
@@ -49,7 +48,7 @@ def memory_of(recipe: Recipe, registry: Registry, home: Home) -> int | None:
     longest = min(longest, recipe.max_length or base.window)
     resolved, _ = resolve_recipe(recipe, base, count, max(tokens, 1))
     training = sizes.estimate(resolved, base, max(tokens, 1), longest).memory_bytes
-    return max(training, evaluating(base, METHODS[recipe.method].adapter))
+    return max(training, evaluating(base, recipe.makes_adapter))
 
 
 def evaluating(base: Base, adapter: bool) -> int:

@@ -11,7 +11,7 @@ import orjson
 from pumice import pipeline
 from pumice.config import Home
 from pumice.evaluate import report as reports
-from pumice.evaluate.run import SAMPLES, stopping
+from pumice.evaluate.trial import SAMPLES, stopping
 from pumice.records import Event, Job, Model, Task, Tell
 from pumice.registry.again import compare
 from pumice.registry.imports import import_model

@@ -10,12 +10,15 @@ from pumice.data.checks import load
 from pumice.data.sets import SetName, choose_sets
 from pumice.engine.pool import Pool
 from pumice.errors import InputError
-from pumice.evaluate.run import SAMPLES, evaluate
+from pumice.evaluate.run import evaluate
+from pumice.evaluate.trial import SAMPLES, Trial
 from pumice.records import Report, Tell
 from pumice.registry.card import IMPORT
 from pumice.registry.models import Registry
-from pumice.registry.start import base_of
+from pumice.registry.start import base_of, guide_of
 from pumice.store.s3 import Objects
+from pumice.train.methods import Lora
+from pumice.train.recipe import Recipe
 
 
 async def compare(
@@ -48,7 +51,17 @@ async def compare(
             )
         sets = choose_sets(dataset, load(objects.locate(validation), validation) if validation else None)
         questions, set_name = sets.questions, sets.name
-    whole, adapter = (base.folder, model.folder) if model.adapter else (model.folder, None)
+    recipe = Recipe.model_validate(model.recipe) if model.recipe else None
+    trial = Trial(
+        base=base,
+        whole=model.folder,
+        adapter=model.folder if model.adapter else None,
+        examples=questions,
+        set=set_name,
+        seed=recipe.seed if recipe else 0,
+        samples=samples,
+        method=recipe.knobs if recipe else Lora(),
+        guide=guide_of(recipe.knobs, registry, home) if recipe else None,
+    )
     async with Pool(home.cache) as pool:
-        seed = model.recipe.get("seed", 0)
-        return await evaluate(base, whole, adapter, questions, set_name, pool, tell, seed, samples)
+        return await evaluate(trial, pool, tell)

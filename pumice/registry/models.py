@@ -26,7 +26,6 @@ from pumice.store.connect import hold
 from pumice.store.documents import Documents
 from pumice.store.files import write_atomic
 from pumice.store.tables import models
-from pumice.train.methods import METHODS
 from pumice.train.recipe import Recipe
 
 NUMBERS = "deleted-version"
@@ -51,7 +50,7 @@ class Registry:
         values = {
             "name": recipe.name,
             "method": recipe.method,
-            "adapter": METHODS[recipe.method].adapter,
+            "adapter": recipe.makes_adapter,
             "data_sha256": data_sha256,
             "recipe": recipe.model_dump(mode="json"),
             "report": reports.to_json(report) if report else None,

@@ -21,6 +21,7 @@ from pumice.records import Base, Model
 from pumice.registry.card import IMPORT
 from pumice.registry.models import Registry
 from pumice.store.files import sha256_folder_weights
+from pumice.train.methods import Method
 
 SOURCE = "model:"
 
@@ -48,6 +49,15 @@ def starting_point(name: str, how: Literal["continue", "merge"] | None, registry
     if model.adapter and how != "merge":
         return Start(base_of(model, registry, home), model.folder, model.id)
     return Start(as_base(model, registry, home), None, model.id)
+
+
+def guide_of(method: Method, registry: Registry, home: Home) -> Path | None:
+    """The folder of the whole model that `method` asks while it trains; None where it asks none."""
+    if method.guide is None:
+        return None
+    if registry.has(method.guide):
+        return as_base(registry.find(method.guide), registry, home).folder
+    return resolve.resolve(method.guide, home).folder
 
 
 def base_of(model: Model, registry: Registry, home: Home) -> Base:

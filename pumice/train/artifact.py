@@ -13,7 +13,6 @@ from pathlib import Path
 from pumice.errors import InputError
 from pumice.records import Base
 from pumice.store.files import write_atomic
-from pumice.train.methods import METHODS
 from pumice.train.recipe import Recipe, write_recipe
 
 RECORD = "pumice.json"
@@ -26,7 +25,7 @@ def describe(folder: Path, recipe: Recipe, base: Base) -> None:
     for name in FROM_BASE:
         if (base.folder / name).is_file():
             shutil.copy(base.folder / name, folder / name)
-    if not METHODS[recipe.method].adapter:
+    if not recipe.makes_adapter and not recipe.knobs.classifier:
         _restore_config(folder, base)
     write_recipe(recipe, folder / "recipe.yaml")
     record = {
@@ -41,7 +40,7 @@ def describe(folder: Path, recipe: Recipe, base: Base) -> None:
 
 def check_adapter(adapter: Path, recipe: Recipe, base: Base) -> None:
     """Whether training may go on from `adapter`. Raises `InputError` for another base, pickles or a full method."""
-    if not METHODS[recipe.method].adapter:
+    if not recipe.makes_adapter:
         raise InputError(
             f"method: {recipe.method} cannot go on from an adapter.",
             fix="Write `start: merge` to train the base with that adapter merged into it.",

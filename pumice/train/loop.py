@@ -28,8 +28,9 @@ from transformers import AutoTokenizer, PrinterCallback, TrainerCallback
 from pumice.errors import InputError, PumiceError, StoppedError
 from pumice.records import Base, Event, Tell, Tokens
 from pumice.train import artifact, checkpoints, sizes
+from pumice.train.methods import Lora, field
 from pumice.train.recipe import Recipe
-from pumice.train.trainers import TRAINERS, Parts
+from pumice.train.trainers import Ours, Parts, build_trainer
 
 SECONDS_BETWEEN_SAVES = 30.0
 # Saving takes at most a twentieth of the time.
@@ -44,8 +45,11 @@ def train(
     tell: Tell,
     should_stop: Callable[[], bool],
     start_adapter: Path | None = None,
+    guide: Path | None = None,
 ) -> Path:
     """Train a resolved recipe and return `folder/artifact`, at once if it is there already.
+
+    `guide` is the folder of the other model that the method asks: a teacher, a reward model.
 
     Checkpoints lie in `folder/checkpoints`; a second call goes on from the newest whole one and ends with the same
     weights as an uninterrupted run. Raises `StoppedError` after a checkpoint when `should_stop` says so, `InputError`
@@ -59,8 +63,9 @@ def train(
         prepare_machine()
         saves.mkdir(parents=True, exist_ok=True)
         with memory_errors(recipe):
-            trainer = build(recipe, base, rows, saves, start_adapter, tell)
-            run(trainer, recipe, rows, checkpoints.newest(saves, tell), Watch(trainer, recipe, rows, tell, should_stop))
+            trainer = build(recipe, base, rows, saves, start_adapter, tell, guide)
+            watch = Watch(trainer, recipe, rows, tell, should_stop)
+            run(trainer, checkpoints.newest(saves, tell), watch)
         save(trainer.model, as_trained(recipe, trainer.model), base, target)
     shutil.rmtree(saves, ignore_errors=True)
     return target
@@ -71,8 +76,8 @@ def check_rows(rows: Sequence[Tokens]) -> None:
     if not rows:
         raise InputError("There are no rows to train on.", fix="Give a data file with at least one row.")
     for number, row in enumerate(rows, 1):
-        # The first token has nothing before it to be predicted from.
-        if all(label == -100 for label in row.labels[1:]):
+        # The first token has nothing before it to be predicted from. Without labels, something else is learned.
+        if row.labels and all(label == -100 for label in row.labels[1:]):
             raise InputError(
                 f"Row {number} trains on nothing: none of its {len(row.ids)} tokens is an answer.",
                 "Every row must have at least one token to learn.",
@@ -96,15 +101,23 @@ def prepare_machine() -> None:
 
 
 def build(
-    recipe: Recipe, base: Base, rows: Sequence[Tokens], saves: Path, start_adapter: Path | None, tell: Tell
-) -> transformers.Trainer:
+    recipe: Recipe,
+    base: Base,
+    rows: Sequence[Tokens],
+    saves: Path,
+    start_adapter: Path | None,
+    tell: Tell,
+    guide: Path | None = None,
+) -> Ours:
     """The method's trainer on this machine, and the numbers that are due before the start."""
-    total = sum(len(row.ids) for row in rows)
-    trained = sum(label != -100 for row in rows for label in row.labels[1:])
+    total = sum(row.size for row in rows)
+    trained = sum(label != -100 for row in rows for each in row.endings for label in each.labels[1:])
     text = f"{trained:,} of {total:,} tokens in {len(rows):,} rows are trained on."
+    if not any(row.labels for row in rows):
+        text = f"{len(rows):,} rows of {total:,} tokens are read."
     tell(Event("note", {"text": text, "trained_tokens": trained, "total_tokens": total}))
     cuda = torch.cuda.is_available()
-    estimate = sizes.estimate(recipe, base, total, max(len(row.ids) for row in rows), cuda)
+    estimate = sizes.estimate(recipe, base, total, max(row.size for row in rows), cuda)
     free = sizes.machine().available(cuda)
     numbers = {"memory_bytes": estimate.memory_bytes, "seconds": estimate.seconds}
     tell(Event("note", {"text": f"Estimate: {estimate}", **numbers}))
@@ -117,7 +130,7 @@ def build(
         recipe=recipe,
         base=base,
         tokenizer=AutoTokenizer.from_pretrained(base.folder, local_files_only=True),
-        rows=datasets.Dataset.from_list([columns(row) for row in rows]),
+        rows=rows,
         arguments={
             "output_dir": str(saves),
             "num_train_epochs": recipe.epochs,
@@ -141,28 +154,22 @@ def build(
         },
         cuda=cuda,
         adapter=start_adapter,
+        guide=guide,
         tell=tell,
     )
     transformers.set_seed(recipe.seed)
-    trainer = TRAINERS[recipe.method](parts)
+    trainer = build_trainer(parts)
     trainer.remove_callback(PrinterCallback)
     return trainer
 
 
-def columns(row: Tokens) -> dict[str, list[int]]:
-    """A row as trainers read it."""
-    return {"input_ids": list(row.ids), "labels": list(row.labels)}
-
-
-def run(
-    trainer: transformers.Trainer, recipe: Recipe, rows: Sequence[Tokens], checkpoint: Path | None, watch: Watch
-) -> None:
+def run(trainer: Ours, checkpoint: Path | None, watch: Watch) -> None:
     """Train to the end. Raises `StoppedError` when asked to stop before."""
     if checkpoint is not None:
         watch.tell(Event("note", {"text": f"Goes on from {checkpoint.name}."}))
     trainer.add_callback(watch)
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    if trainer.state.global_step < trainer.state.max_steps:
+    if watch.stopped:
         raise StoppedError(
             f"Training stopped at step {trainer.state.global_step} of {trainer.state.max_steps}.",
             "Everything up to there is kept in a checkpoint.",
@@ -175,7 +182,7 @@ class Watch(TrainerCallback):
 
     def __init__(
         self,
-        trainer: transformers.Trainer,
+        trainer: Ours,
         recipe: Recipe,
         rows: Sequence[Tokens],
         tell: Tell,
@@ -184,6 +191,7 @@ class Watch(TrainerCallback):
         self.trainer, self.recipe, self.rows, self.tell, self.should_stop = trainer, recipe, rows, tell, should_stop
         self.started = self.saved = self.save_began = time.monotonic()
         self.save_seconds = 0.0
+        self.stopped = False
         self.first_step = self.first_tokens = 0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -200,7 +208,7 @@ class Watch(TrainerCallback):
             due = now - self.saved >= max(SECONDS_BETWEEN_SAVES, self.save_seconds / SAVE_SHARE)
         last = state.global_step >= state.max_steps
         if not last and self.should_stop():
-            control.should_training_stop = due = True
+            self.stopped = control.should_training_stop = due = True
         control.should_save = due and not last
         self.save_began = now
 
@@ -225,6 +233,7 @@ class Watch(TrainerCallback):
             "tokens": state.num_input_tokens_seen,
             "tokens_per_second": (state.num_input_tokens_seen - self.first_tokens) / seconds,
             "seconds_left": seconds / done * (state.max_steps - state.global_step),
+            "metrics": {name: value for name, value in logs.items() if name in self.trainer.metrics},
         }
         self.tell(Event("step", data))
 
@@ -235,21 +244,21 @@ class Watch(TrainerCallback):
         self.tell(Event("checkpoint", {"step": state.global_step}))
 
 
-def rehearse(trainer: transformers.Trainer, recipe: Recipe, rows: Sequence[Tokens], tell: Tell) -> float:
+def rehearse(trainer: Ours, recipe: Recipe, rows: Sequence[Tokens], tell: Tell) -> float:
     """Run the longest batch, one evaluation and one save, and leave no trace. Returns the seconds that a save takes."""
     model, began = trainer.model, time.monotonic()
     assert isinstance(model, torch.nn.Module)
-    longest = sorted(rows, key=lambda row: len(row.ids), reverse=True)[: recipe.batch_size]
-    batch = trainer.data_collator([columns(row) for row in longest])
+    longest = sorted(range(len(rows)), key=lambda place: rows[place].size, reverse=True)[: recipe.batch_size]
     with undisturbed(model):
         # The optimizer keeps two numbers for each trained one; they must fit beside the longest batch.
         reserve = [torch.ones_like(one) for one in model.parameters() if one.requires_grad for _ in range(2)]
-        trainer.training_step(model, dict(batch), (batch["labels"] != -100).sum())
+        tokens = trainer.try_step(longest)
         step_seconds = time.monotonic() - began
         del reserve
         model.eval()
-        trainer.prediction_step(model, dict(batch), prediction_loss_only=True)
+        trainer.try_evaluation(longest)
         model.train()
+        trainer.forget()
         began = time.monotonic()
         with tempfile.TemporaryDirectory(dir=trainer.args.output_dir, prefix="rehearsal-") as place:
             kept, trainer.args.output_dir = trainer.args.output_dir, place
@@ -259,8 +268,8 @@ def rehearse(trainer: transformers.Trainer, recipe: Recipe, rows: Sequence[Token
             finally:
                 trainer.args.output_dir = kept
         save_seconds = time.monotonic() - began
-    size = f"the longest batch ({batch['input_ids'].numel():,} tokens) in {step_seconds:.1f} s"
-    text = f"Rehearsed: {size}, {peak_memory() / 1e9:.1f} GB at most; a save in {save_seconds:.1f} s."
+    done = f"the longest batch ({tokens:,} tokens) in {step_seconds:.1f} s"
+    text = f"Rehearsed: {done}, {peak_memory() / 1e9:.1f} GB at most; a save in {save_seconds:.1f} s."
     tell(Event("note", {"text": text, "peak_memory_bytes": peak_memory()}))
     return save_seconds
 
@@ -306,14 +315,13 @@ def memory_errors(recipe: Recipe) -> Iterator[None]:
 
 
 def as_trained(recipe: Recipe, model: Any) -> Recipe:
-    """The recipe with the knobs that a continued adapter brought with it."""
-    if not isinstance(model, PeftModel) or recipe.lora is None:
+    """The recipe with the knobs that a continued LoRA adapter brought with it."""
+    if not isinstance(model, PeftModel) or not isinstance(recipe.weights, Lora):
         return recipe
     config = model.peft_config["default"]
     assert isinstance(config, LoraConfig)
-    return recipe.model_copy(
-        update={"lora": recipe.lora.model_copy(update={"r": config.r, "alpha": config.lora_alpha})}
-    )
+    weights = recipe.weights.model_copy(update={"r": config.r, "alpha": config.lora_alpha})
+    return recipe.model_copy(update={field(recipe.way): weights})
 
 
 def save(model: Any, recipe: Recipe, base: Base, target: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from pumice.train.rules import rule_of
+from pumice.train.rules import keys_of, rule_of
 from pumice.train.yamlfile import Places
 
 
@@ -24,11 +24,11 @@ def mistakes(error: ValidationError, model: type[BaseModel], values: Mapping[str
                 found[keys] = f"{places.at_key(keys)}{dotted} is no key of a recipe{_nearest(keys[-1], owner)}"
             case "missing":
                 found[keys] = (
-                    f"{places.at_key(keys)}{dotted} is missing; it must be {rule_of(owner.model_fields[keys[-1]])}."
+                    f"{places.at_key(keys)}{dotted} is missing; it must be {rule_of(keys_of(owner)[keys[-1]])}."
                 )
             case _:
                 shown = json.dumps(_value(values, keys), ensure_ascii=False, default=str)
-                rule = rule_of(owner.model_fields[keys[-1]])
+                rule = rule_of(keys_of(owner)[keys[-1]])
                 found[keys] = f"{places.at_value(keys)}{dotted} = {shown}; it must be {rule}."
     return [found[keys] for keys in in_order(found, places)]
 
@@ -48,16 +48,16 @@ def _keys(loc: tuple[int | str, ...], model: type[BaseModel]) -> tuple[tuple[str
 
 
 def _table(model: type[BaseModel], key: str) -> type[BaseModel] | None:
-    if key not in model.model_fields:
+    if key not in keys_of(model):
         return None
-    for part in get_args(model.model_fields[key].annotation):
+    for part in get_args(keys_of(model)[key].annotation):
         if isinstance(part, type) and issubclass(part, BaseModel):
             return part
     return None
 
 
 def _nearest(key: str, owner: type[BaseModel]) -> str:
-    known = list(owner.model_fields)
+    known = list(keys_of(owner))
     if near := difflib.get_close_matches(key, known, n=1, cutoff=0.5):
         return f"; did you mean {near[0]}?"
     return f"; it has {', '.join(known)}." if known else "."

@@ -20,7 +20,7 @@ from pumice.records import Base
 from pumice.store.files import write_atomic
 from pumice.store.s3 import is_uri
 from pumice.train import defaults
-from pumice.train.methods import METHODS, Method, Tables
+from pumice.train.methods import METHODS, Method, Objective, Tables, Weights, field
 from pumice.train.mistakes import mistakes
 from pumice.train.rules import Count, Name, Rate, Rule, Switch, Text, Whole
 from pumice.train.yamlfile import Places, read_yaml
@@ -44,7 +44,9 @@ PATHS = ("data", "validation")
 class Source(Tables):
     """What a run starts from, what it reads, and what it makes."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, serialize_by_alias=True
+    )
 
     model: Text = DEFAULT
     """What to start from: a base of the catalogue, a Hugging Face id, a folder, a GGUF file or a registered model."""
@@ -60,7 +62,7 @@ class Recipe(Source):
     """One training run. A key that is None is filled in by `resolve_recipe`."""
 
     method: MethodName = "lora"
-    """How to train: `lora` or `full`."""
+    """What is trained, and what it learns from: `pumice methods` lists them."""
     start: Literal["continue", "merge"] | None = None
     """With a registered adapter as `model`: train that adapter on (`continue`, the default), or `merge` it first."""
     epochs: Rate | None = None
@@ -89,8 +91,29 @@ class Recipe(Source):
     @property
     def knobs(self) -> Method:
         """The table of the chosen method, with its defaults."""
-        table: Method | None = dict(self)[self.method]
-        return (table or METHODS[self.method]()).resolved()
+        return self._table(self.method)
+
+    @property
+    def way(self) -> str:
+        """Which weights are trained: the method itself, or those that its objective names."""
+        knobs = self.knobs
+        return knobs.weights if isinstance(knobs, Objective) else self.method
+
+    @property
+    def weights(self) -> Weights:
+        """The table of the trained weights, with its defaults."""
+        table = self._table(self.way)
+        assert isinstance(table, Weights)
+        return table
+
+    @property
+    def makes_adapter(self) -> bool:
+        """Whether the result is a small file over its base; else it is a whole model."""
+        return self.weights.adapter and not self.knobs.classifier
+
+    def _table(self, name: str) -> Method:
+        table: Method | None = dict(self)[field(name)]
+        return (table or METHODS[name]()).resolved()
 
     @classmethod
     def from_data(cls, data: str | Path, **overrides: Any) -> Recipe:
@@ -107,15 +130,13 @@ class Resolved(NamedTuple):
 
 def make_recipe(values: Mapping[str, Any], places: Places = NOWHERE) -> Recipe:
     """A recipe from plain values. Raises `InputError` with every mistake, each at its place in the file."""
-    found: list[str] = []
-    method = values.get("method", "lora")
-    for table in METHODS:
-        if table != method and method in METHODS and values.get(table) is not None:
-            keys = (table,)
-            found.append(f"{places.at_key(keys)}{table} is the table of method: {table}; the method here is {method}.")
+    found = _strangers(values, places)
     if values.get("learning_rate") is not None and values.get("learning_rate_multiplier") is not None:
         place = places.at_key(("learning_rate_multiplier",))
         found.append(f"{place}learning_rate_multiplier is for the default rate; learning_rate is set here.")
+    method = values.get("method")
+    if isinstance(method, str) and method in METHODS and _must_be_told(METHODS[method]):
+        values = {method: {}, **values}
     try:
         recipe = Recipe.model_validate(dict(values))
     except ValidationError as error:
@@ -128,6 +149,27 @@ def make_recipe(values: Mapping[str, Any], places: Places = NOWHERE) -> Recipe:
         "\n".join(found),
         "Every key is explained in docs/training.md.",
     )
+
+
+def _strangers(values: Mapping[str, Any], places: Places) -> list[str]:
+    """Tables that neither the method nor the weights of its objective have."""
+    method = values.get("method", "lora")
+    if method not in METHODS:
+        return []
+    own, allowed = values.get(method), {method}
+    if issubclass(METHODS[method], Objective):
+        allowed.add((own or {}).get("weights", "lora") if isinstance(own, Mapping | None) else "lora")
+    return [
+        f"{places.at_key((table,))}{table} is the table of method: {table}; the method here is {method}"
+        + (f" with weights: {', '.join(allowed - {method})}." if len(allowed) > 1 else ".")
+        for table in METHODS
+        if table not in allowed and values.get(table) is not None
+    ]
+
+
+def _must_be_told(method: type[Method]) -> bool:
+    """Whether a knob of the method has no default."""
+    return any(knob.is_required() for knob in method.model_fields.values())
 
 
 def read_recipe(path: Path, uri: str | None = None) -> Recipe:
@@ -197,7 +239,8 @@ def resolve_recipe(recipe: Recipe, base: Base, rows: int, tokens: int) -> Resolv
         fill("name", name, f"{name}, after the data file")
     epochs, reason = defaults.epochs(size)
     fill("epochs", epochs, reason)
-    rate, reason = defaults.learning_rate(size, knobs.rate, recipe.method)
+    pace = knobs.pace if isinstance(knobs, Objective) else 1.0
+    rate, reason = defaults.learning_rate(size, recipe.weights.rate * pace, recipe.method)
     if recipe.learning_rate_multiplier is not None:
         default, rate = rate, float(f"{rate * recipe.learning_rate_multiplier:.3g}")
         reason = f"{rate:g}, {recipe.learning_rate_multiplier:g} times the default of {default:g}"
@@ -212,4 +255,5 @@ def resolve_recipe(recipe: Recipe, base: Base, rows: int, tokens: int) -> Resolv
         fill("batch_size", at_once, reason)
         fill("gradient_accumulation", accumulation, f"{accumulation}; {at_once * accumulation} rows a step")
     fill("max_length", base.window, f"{base.window:,}, what the model can see at once")
-    return Resolved(recipe.model_copy(update={**filled, recipe.method: knobs}), reasons)
+    tables = {field(recipe.method): knobs, field(recipe.way): recipe.weights}
+    return Resolved(recipe.model_copy(update={**filled, **tables}), reasons)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 from pydantic.fields import FieldInfo
 
 
@@ -27,6 +27,11 @@ Name = Annotated[
     Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"),
     Rule("letters, digits, dots, dashes and underscores, 63 at most, a letter or digit first"),
 ]
+
+
+def keys_of(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """The fields of a model by the name that a user writes."""
+    return {info.alias or name: info for name, info in model.model_fields.items()}
 
 
 def rule_of(field: FieldInfo) -> str:

@@ -20,7 +20,7 @@ import psutil
 
 from pumice.bases.catalogue import CATALOGUE, Entry
 from pumice.records import Base
-from pumice.train.methods import METHODS, Lora, Method
+from pumice.train.methods import Full, Lora, Weights
 from pumice.train.recipe import Recipe
 
 # Python with torch, transformers and TRL, before any weight.
@@ -110,7 +110,7 @@ class Ability:
 
 def estimate(recipe: Recipe, base: Base, tokens: int, longest: int, on_gpu: bool = False) -> Estimate:
     """Peak memory and time of a resolved recipe on rows of `tokens` tokens in all, `longest` in the longest."""
-    knobs = recipe.knobs
+    knobs = recipe.weights
     at_once = min((recipe.batch_size or 1) * longest, tokens)
     memory = needed(base, knobs, at_once, on_gpu)
     squeezed = memory > machine().available(on_gpu)
@@ -122,10 +122,10 @@ def estimate(recipe: Recipe, base: Base, tokens: int, longest: int, on_gpu: bool
     return Estimate(memory, operations / (GPU_FLOPS if on_gpu else matmul_flops() * REACHED), trained, squeezed)
 
 
-def needed(shape: Shape, knobs: Method, tokens: int, on_gpu: bool, squeezed: bool = False) -> int:
+def needed(shape: Shape, knobs: Weights, tokens: int, on_gpu: bool, squeezed: bool = False) -> int:
     """Peak bytes of a step of `tokens` tokens: weights, gradients, optimizer, activations, one chunk of logits."""
     trained = knobs.trained(shape.hidden_size, shape.layers, shape.parameters)
-    half = on_gpu and type(knobs).adapter
+    half = on_gpu and knobs.adapter
     weights = shape.parameters * (2 if half else 4)
     # Squeezed, a layer keeps its input and what it needs is computed again, one layer at a time.
     layers = shape.layers * 2 + KEPT_PER_LAYER if squeezed else shape.layers * KEPT_PER_LAYER
@@ -181,7 +181,7 @@ def trainable(shape: Shape, on: Machine, way: Way) -> bool:
     if way == "qlora":
         four_bit = needed(shape, Lora(), REFERENCE_TOKENS, True, True) - round(shape.parameters * 1.45)
         return on_gpu and four_bit <= room
-    return needed(shape, METHODS[way](), REFERENCE_TOKENS, on_gpu, on_gpu) <= room
+    return needed(shape, (Full() if way == "full" else Lora()), REFERENCE_TOKENS, on_gpu, on_gpu) <= room
 
 
 def largest_trainable(on: Machine, way: Way) -> Entry | None:

@@ -16,7 +16,9 @@ from pumice.config import Home
 from pumice.data.render import Renderer
 from pumice.engine.pool import Pool
 from pumice.errors import InputError
-from pumice.evaluate.run import MOST, Answers, Question, ask, choose, evaluate, telling, windows
+from pumice.evaluate.answers import Answers, Question, ask, telling, windows
+from pumice.evaluate.run import evaluate
+from pumice.evaluate.trial import MOST, Trial, choose
 from pumice.records import Base, Event, Example, Tokens, Turn
 
 # peft 0.21 asks transformers 5 by a name that transformers has just deprecated.
@@ -75,8 +77,8 @@ async def test_base_against_itself_and_against_an_adapter(tiny: Base, adapter: P
     pool, told = Pool(home.cache), list[Event]()
     rows = [Renderer(tiny.folder).train(each) for each in ROWS]
     try:
-        same = await evaluate(tiny, tiny.folder, None, ROWS, "held-out rows", pool, told.append, seed=0)
-        tuned = await evaluate(tiny, tiny.folder, adapter, ROWS, "held-out rows", pool, told.append, seed=0)
+        same = await evaluate(Trial(tiny, tiny.folder, None, ROWS, "held-out rows"), pool, told.append)
+        tuned = await evaluate(Trial(tiny, tiny.folder, adapter, ROWS, "held-out rows"), pool, told.append)
     finally:
         await pool.stop()
 
@@ -104,10 +106,10 @@ async def test_a_whole_model_and_texts_that_are_longer_than_the_window(tiny: Bas
     renderer = Renderer(tiny.folder)
     assert len(renderer.train(LONG_TEXT).ids) > tiny.window
     try:
-        report = await evaluate(tiny, other.folder, None, rows, "validation file", pool, quiet, seed=0)
+        report = await evaluate(Trial(tiny, other.folder, None, rows, "validation file"), pool, quiet)
         with pytest.raises(InputError, match="tuned model's loss is nan"):
             broken = noisy(tiny, tmp_path / "broken", math.nan)
-            await evaluate(tiny, broken.folder, None, rows, "validation file", pool, quiet, seed=0)
+            await evaluate(Trial(tiny, broken.folder, None, rows, "validation file"), pool, quiet)
     finally:
         await pool.stop()
 

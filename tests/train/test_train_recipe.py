@@ -10,8 +10,9 @@ import pytest
 from pumice.bases.resolve import DEFAULT
 from pumice.errors import InputError, NotFoundError
 from pumice.records import Base
-from pumice.train.methods import METHODS, Lora, Tables
+from pumice.train.methods import METHODS, Lora, Objective, Tables, Weights
 from pumice.train.recipe import Recipe, make_recipe, read_recipe, resolve_recipe, write_recipe
+from pumice.train.rules import keys_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -172,22 +173,31 @@ def test_the_default_rate_can_be_multiplied(tmp_path: Path) -> None:
 
 def test_the_options_are_frozen() -> None:
     """A new option needs a line in options.txt, and so a reason in review."""
-    options = [key for key in Recipe.model_fields if key not in METHODS]
+    options = [key for key in keys_of(Recipe) if key not in METHODS]
     options += [f"{name}.{knob}" for name, method in METHODS.items() for knob in method.model_fields]
     assert sorted(options) == (Path(__file__).with_name("options.txt")).read_text().split()
 
 
 def test_every_option_is_documented() -> None:
-    page = (ROOT / "docs" / "training.md").read_text()
-    keys = page.split("## The keys of a recipe")[1].split("##")[0]
-    documented = {line.split("`")[1] for line in keys.splitlines() if line.startswith("| `")}
+    keys = (ROOT / "docs" / "training.md").read_text().split("## The keys of a recipe")[1].split("##")[0]
+    pages = [page.read_text().split("## Knobs")[1].split("##")[0] for page in (ROOT / "docs" / "methods").glob("*.md")]
+    lines = [line for page in (keys, *pages) for line in page.splitlines()]
+    documented = {line.split("`")[1] for line in lines if line.startswith("| `")}
     assert documented == set((Path(__file__).with_name("options.txt")).read_text().split())
 
 
 def test_every_method_has_a_table_of_its_name() -> None:
-    assert set(Tables.model_fields) == set(METHODS)
+    assert set(keys_of(Tables)) == set(METHODS)
     assert all(method.__doc__ and method.trains and method.paper and method.kinds for method in METHODS.values())
-    assert all(method.servable_by <= {"llamacpp", "transformers"} and method.servable_by for method in METHODS.values())
+    engines = [method.servable_by for method in METHODS.values() if issubclass(method, Weights)]
+    assert all(some and some <= {"llama.cpp", "transformers"} for some in engines)
+    assert all(issubclass(method, Weights) or issubclass(method, Objective) for method in METHODS.values())
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_each_method_has_a_page(name: str) -> None:
+    page = (ROOT / "docs" / "methods" / f"{name}.md").read_text()
+    assert "## Knobs" in page and f"recipes/{name}.yaml" in page
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pumice.records import Kind
-from pumice.train.methods.method import Method
+from pumice.train.methods.method import Weights
 
 
-class Full(Method):
+class Full(Weights):
     """Every weight of the base is trained."""
 
-    kinds: ClassVar = frozenset({Kind.INSTRUCTION, Kind.TEXT, Kind.CHAT})
     adapter: ClassVar = False
     trains: ClassVar = "Every weight of the base; the result is a whole model."
-    servable_by: ClassVar = frozenset({"llamacpp", "transformers"})
+    servable_by: ClassVar = frozenset({"llama.cpp", "transformers"})
     paper: ClassVar = "Howard and Ruder 2018, Universal Language Model Fine-tuning, arXiv:1801.06146"
     rate: ClassVar = 2e-4
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from pumice.records import Kind
-from pumice.train.methods.method import Method
+from pumice.train.methods.method import Weights
 from pumice.train.rules import Count, Fraction, Rule
 
 Targets = Annotated[
@@ -16,14 +15,13 @@ Targets = Annotated[
 ]
 
 
-class Lora(Method):
+class Lora(Weights):
     """Low-rank adaptation: two thin matrices beside each chosen layer."""
 
-    kinds: ClassVar = frozenset({Kind.INSTRUCTION, Kind.TEXT, Kind.CHAT})
     adapter: ClassVar = True
     trains: ClassVar = "Two thin matrices beside each linear layer; the base stays as it is."
-    servable_by: ClassVar = frozenset({"llamacpp", "transformers"})
-    paper: ClassVar = (
+    servable_by: ClassVar[frozenset[str]] = frozenset({"llama.cpp", "transformers"})
+    paper: ClassVar[str] = (
         "Hu et al. 2021, LoRA, arXiv:2106.09685; learning rate: Thinking Machines 2025, LoRA Without Regret"
     )
     rate: ClassVar = 2e-3
@@ -42,6 +40,6 @@ class Lora(Method):
         share = 1.0 if self.targets == "all-linear" else len(self.targets) / 7
         return round(19 * hidden * self.r * layers * share)
 
-    def resolved(self) -> Lora:
+    def resolved(self) -> Self:
         """`alpha` filled in."""
         return self.model_copy(update={"alpha": 2 * self.r if self.alpha is None else self.alpha})

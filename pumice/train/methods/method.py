@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from pumice.records import Kind
+from pumice.records import Example, Kind
+from pumice.train.rules import Rule
+
+ASKABLE = frozenset({Kind.INSTRUCTION, Kind.TEXT, Kind.CHAT})
+"""Data of which each row holds the tokens to learn."""
+
+Proof = Literal["answers", "pairs", "ranking", "classes", "rewards"]
+"""How a result is compared with its base; `evaluate` has one file for each."""
+
+Way = Annotated[
+    Literal["lora", "rslora", "dora", "qlora", "last-layers", "full"],
+    Rule("one of lora, rslora, dora, qlora, last-layers, full"),
+]
+"""Weights that an objective can train."""
 
 
 class Method(BaseModel):
@@ -16,21 +29,58 @@ class Method(BaseModel):
 
     kinds: ClassVar[frozenset[Kind]]
     """The shapes of data that it reads."""
-    adapter: ClassVar[bool]
-    """True: a small file over its base; False: a whole model."""
     trains: ClassVar[str]
-    """A sentence: which numbers change."""
-    servable_by: ClassVar[frozenset[str]]
-    """Names of the engines that can answer with the result."""
+    """A sentence: which numbers change, or what they learn from."""
     paper: ClassVar[str]
     """Where the method comes from."""
+    proof: ClassVar[Proof] = "answers"
+    """How its result is compared with the base."""
+    classifier: ClassVar[bool] = False
+    """True: the result gives classes or a score instead of text, and is a whole model."""
+    sequences: ClassVar[int] = 1
+    """Sequences that one row lays beside each other in a step."""
+
+    def reads(self, example: Example) -> tuple[Example, ...]:
+        """A row of the data as the rows that are trained on."""
+        return (example,)
+
+    def resolved(self) -> Method:
+        """The same knobs with every default filled in."""
+        return self
+
+    @property
+    def guide(self) -> str | None:
+        """Name of another model that training asks, such as a teacher."""
+        return None
+
+
+class Weights(Method):
+    """Which numbers of the model change. As the `method` itself, they are trained on the data's own answers."""
+
+    kinds: ClassVar[frozenset[Kind]] = ASKABLE
+    adapter: ClassVar[bool]
+    """True: a small file over its base; False: a whole model."""
+    servable_by: ClassVar[frozenset[str]]
+    """Names of the engines that can answer with the result."""
     rate: ClassVar[float]
     """Learning rate for a small set on a base of hidden size 576; `resolve_recipe` scales it."""
+    packs: ClassVar[bool] = True
+    """Whether rows may lie end to end in one sequence."""
 
     def trained(self, hidden: int, layers: int, parameters: int) -> int:
         """How many numbers of such a base are trained."""
         raise NotImplementedError
 
-    def resolved(self) -> Method:
+    def resolved(self) -> Weights:
         """The same knobs with every default filled in."""
         return self
+
+
+class Objective(Method):
+    """What the weights learn from, where that is not the data's own answers."""
+
+    pace: ClassVar[float] = 1.0
+    """Learning rate in units of that of the same weights trained on answers."""
+
+    weights: Way = "lora"
+    """Which numbers change; their own table may stand beside this one."""

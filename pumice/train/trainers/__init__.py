@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from transformers import Trainer
-
-from pumice.train.trainers import full, lora
+from pumice.train.trainers import sft
+from pumice.train.trainers.ours import Ours
 from pumice.train.trainers.parts import Parts
 
-TRAINERS: dict[str, Callable[[Parts], Trainer]] = {"lora": lora.build, "full": full.build}
+OBJECTIVES: dict[str, Callable[[Parts], Ours]] = {
+    "cpt": sft.build,
+}
+"""Methods that learn from something else than the data's own answers; all others are trained by `sft`."""
 
-__all__ = ["TRAINERS", "Parts"]
+
+def build_trainer(parts: Parts) -> Ours:
+    """The trainer of the recipe's method."""
+    return OBJECTIVES.get(parts.recipe.method, sft.build)(parts)
+
+
+__all__ = ["Ours", "Parts", "build_trainer"]

@@ -1,11 +1,12 @@
-"""Builds the trainer of full fine-tuning."""
+"""Readies every weight of the base for training."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from pumice.train.trainers.parts import Parts
-from pumice.train.trainers.sft import Trainer, build_sft, load_model
 
 
-def build(parts: Parts) -> Trainer:
-    """Every weight of the base is trained."""
-    return build_sft(parts, *load_model(parts))
+def prepare(model: Any, parts: Parts) -> Any:
+    """Every weight is trained."""
+    return model

@@ -1,38 +1,41 @@
-"""Builds the trainer of LoRA. Knows peft."""
+"""Readies LoRA. Knows peft."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from peft import LoraConfig, PeftModel, get_peft_model
 
 from pumice.train.methods import Lora
 from pumice.train.trainers.parts import Parts
-from pumice.train.trainers.sft import Trainer, build_sft, load_model
 
 
-def build(parts: Parts) -> Trainer:
+def prepare(model: Any, parts: Parts) -> Any:
     """A new adapter on the base, or one that goes on."""
-    model, packed = load_model(parts)
-    knobs = parts.recipe.knobs
+    knobs = parts.recipe.weights
     assert isinstance(knobs, Lora) and knobs.alpha is not None
+    config = LoraConfig(
+        r=knobs.r,
+        lora_alpha=knobs.alpha,
+        lora_dropout=knobs.dropout,
+        target_modules=knobs.targets if isinstance(knobs.targets, str) else list(knobs.targets),
+        task_type="CAUSAL_LM",
+    )
+    return adapted(model, config, parts)
+
+
+def adapted(model: Any, config: Any, parts: Parts) -> Any:
+    """The model with a new adapter of this configuration, or with the one whose training goes on."""
     with old_names():
-        if parts.adapter is not None:
-            tuned = PeftModel.from_pretrained(model, parts.adapter, is_trainable=True, local_files_only=True)
-            # Where it finds no config.json under this name, peft asks the hub at every checkpoint.
-            tuned.peft_config["default"].base_model_name_or_path = str(parts.base.folder)
-        else:
-            config = LoraConfig(
-                r=knobs.r,
-                lora_alpha=knobs.alpha,
-                lora_dropout=knobs.dropout,
-                target_modules=knobs.targets if isinstance(knobs.targets, str) else list(knobs.targets),
-                task_type="CAUSAL_LM",
-            )
-            tuned = get_peft_model(model, config)
-    return build_sft(parts, tuned, packed)
+        if parts.adapter is None:
+            return get_peft_model(model, config)
+        tuned = PeftModel.from_pretrained(model, parts.adapter, is_trainable=True, local_files_only=True)
+    # Where it finds no config.json under this name, peft asks the hub at every checkpoint.
+    tuned.peft_config["default"].base_model_name_or_path = str(parts.base.folder)
+    return tuned
 
 
 @contextmanager

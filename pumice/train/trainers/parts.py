@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import datasets
 from transformers import PreTrainedTokenizerBase
 
-from pumice.records import Base, Tell
+from pumice.records import Base, Tell, Tokens
 from pumice.train.recipe import Recipe
 
 
@@ -21,11 +22,16 @@ class Parts:
     """Resolved: no gaps."""
     base: Base
     tokenizer: PreTrainedTokenizerBase
-    rows: datasets.Dataset
-    """Columns `input_ids` and `labels`."""
+    rows: Sequence[Tokens]
     arguments: dict[str, Any]
     """What the recipe and the machine say for every method, as transformers' TrainingArguments call it."""
     cuda: bool
     adapter: Path | None
     """An adapter whose training goes on."""
+    guide: Path | None
+    """Folder of the other model that training asks: a teacher, a reward model."""
     tell: Tell
+
+    def dataset(self, columns: Callable[[Tokens], dict[str, Any]]) -> datasets.Dataset:
+        """The rows in their order, each under the names that a trainer's collator reads."""
+        return datasets.Dataset.from_list([columns(row) for row in self.rows])

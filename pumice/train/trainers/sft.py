@@ -4,30 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from peft import PeftModel
 from torch import Tensor
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.utils.import_utils import is_flash_attn_2_available
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
-from pumice.errors import InputError
-from pumice.records import Event
+from pumice.records import Event, Tokens
 from pumice.train import fast
+from pumice.train.trainers.load import load_causal
+from pumice.train.trainers.ours import Ours
 from pumice.train.trainers.parts import Parts
+from pumice.train.trainers.tune import tune
 
 
-class Trainer(SFTTrainer):
-    """TRL's trainer, with the fast loss on a CPU, and which calls nobody."""
+class Trainer(Ours, SFTTrainer):
+    """TRL's trainer, with the fast loss on a CPU."""
 
     fast_loss = False
-
-    def _send_telemetry(self) -> None:
-        """Nothing that happens here leaves the machine."""
-
-    def create_model_card(self, *_: Any, **__: Any) -> None:
-        """The card of a model is the registry's."""
 
     def compute_loss(
         self,
@@ -60,29 +55,35 @@ def bare(model: Any) -> PreTrainedModel:
     return inner
 
 
-def load_model(parts: Parts) -> tuple[PreTrainedModel, bool]:
-    """The base with its weights, and whether its rows may be packed. Reads safetensors only."""
-    adapter = type(parts.recipe.knobs).adapter
-    # A CPU without bf16 units is eight times slower in bf16; weights that are trained need fp32 everywhere.
-    dtype = torch.bfloat16 if parts.cuda and adapter else torch.float32
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            parts.base.folder, dtype=dtype, use_safetensors=True, local_files_only=True
-        )
-    except (OSError, ValueError) as error:
-        raise InputError(f"The base {parts.base.name} cannot be loaded for training.", str(error)) from error
+def columns(row: Tokens) -> dict[str, Any]:
+    """A row as TRL's collator for language models reads it."""
+    return {"input_ids": list(row.ids), "labels": list(row.labels)}
+
+
+def build(parts: Parts) -> Trainer:
+    """A trainer of the recipe's weights on the data's own answers."""
+    model = load_causal(parts)
+    packed = lay_end_to_end(model, parts)
+    return build_sft(parts, tune(model, parts), packed)
+
+
+def lay_end_to_end(model: PreTrainedModel, parts: Parts) -> bool:
+    """Ready the model for rows that lie end to end in one sequence, if that can be; False where they are padded."""
+    if not parts.recipe.packing:
+        return False
     reason = fast.why_not_packed(model)
-    packed = parts.recipe.packing and not reason
-    if parts.recipe.packing and reason:
+    if not parts.recipe.weights.packs:
+        reason = f"{parts.recipe.way} puts something in front of each row"
+    if reason:
         parts.tell(Event("note", {"text": f"The rows are padded, not packed: {reason}. Slower, with the same result."}))
-    if packed:
-        flash = parts.cuda and is_flash_attn_2_available()
-        model.set_attn_implementation("flash_attention_2" if flash else fast.ATTENTION)
-    return model, packed
+        return False
+    flash = parts.cuda and is_flash_attn_2_available()
+    model.set_attn_implementation("flash_attention_2" if flash else fast.ATTENTION)
+    return True
 
 
 def build_sft(parts: Parts, model: Any, packed: bool) -> Trainer:
-    """A trainer of `model` on the rows of `parts`."""
+    """A trainer of `model`, which is ready, on the rows of `parts`."""
     arguments = SFTConfig(
         **parts.arguments,
         max_length=None,
@@ -92,7 +93,7 @@ def build_sft(parts: Parts, model: Any, packed: bool) -> Trainer:
         # Everything is made already; TRL must not touch a row.
         dataset_kwargs={"skip_prepare_dataset": True},
     )
-    trainer = Trainer(model, arguments, train_dataset=parts.rows, processing_class=parts.tokenizer)
+    trainer = Trainer(model, arguments, train_dataset=parts.dataset(columns), processing_class=parts.tokenizer)
     trainer.fast_loss = (
         packed
         and not parts.cuda

@@ -18,8 +18,8 @@ from pumice.api.aws.services import BEDROCK
 from pumice.api.aws.wire import Call
 from pumice.api.platform import Platform
 from pumice.errors import NotFoundError, RequestError
-from pumice.evaluate.run import MOST
 from pumice.evaluate.score import exact_match, rouge_l, token_f1
+from pumice.evaluate.trial import MOST
 from pumice.records import Job, JobState
 from pumice.store.files import write_atomic
 from pumice.store.s3 import Objects, split

@@ -16,7 +16,7 @@ from ruamel.yaml.error import YAMLError
 from pumice.errors import InputError, RequestError
 from pumice.train.methods import METHODS
 from pumice.train.recipe import Recipe
-from pumice.train.rules import Count, Rule, Whole, rule_of
+from pumice.train.rules import Count, Rule, Whole, keys_of, rule_of
 
 PREFIX = "pumice."
 FIELD = "hyperParameters"
@@ -93,7 +93,7 @@ def _key(name: str) -> str:
 def _keys() -> list[str]:
     """Every key of a recipe, those in a method's table with its name before them."""
     tables = [f"{method}.{key}" for method, knobs in METHODS.items() for key in knobs.model_fields]
-    return [*(key for key in Recipe.model_fields if key not in METHODS), *tables]
+    return [*(key for key in keys_of(Recipe) if key not in METHODS), *tables]
 
 
 def _bedrock(name: str, text: str) -> Any:

@@ -26,6 +26,7 @@ from pumice.records import Document, Job
 from pumice.store.s3 import Objects, split
 from pumice.train.methods import METHODS
 from pumice.train.recipe import Recipe
+from pumice.train.rules import keys_of
 
 TECHNIQUES = {"SFT": None, "DPO": "dpo", "RLVR": "rlhf", "RLAIF": "rlhf"}
 """The method behind each technique of a serverless job; None leaves the choice to `Peft` and the recipe."""
@@ -132,7 +133,7 @@ def _recipe(platform: Platform, request: Mapping[str, Any]) -> dict[str, Any]:
     given = {
         key: value for key, value in request.get("HyperParameters", {}).items() if not key.startswith("sagemaker_")
     }
-    known = [key for key in Recipe.model_fields if key not in ELSEWHERE]
+    known = [key for key in keys_of(Recipe) if key not in ELSEWHERE]
     for key in given:
         if key in ELSEWHERE:
             raise AwsError("ValidationException", f"HyperParameters: {key} is said by {ELSEWHERE[key]}.")

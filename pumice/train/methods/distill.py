@@ -1,0 +1,34 @@
+"""Distillation's knobs. Does not know how it is trained."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pumice.records import Kind
+from pumice.train.methods.method import Objective
+from pumice.train.rules import Count, Rate, Text
+
+
+class Distill(Objective):
+    """A student learns from a larger model: from its answers, or from how likely it finds each token."""
+
+    kinds: ClassVar = frozenset({Kind.INSTRUCTION, Kind.CHAT, Kind.PROMPTS})
+    trains: ClassVar = "Learns a teacher's answers, or how likely it finds each token."
+    paper: ClassVar = (
+        "Hinton et al. 2015, Distilling the Knowledge in a Neural Network, arXiv:1503.02531; Kim and Rush 2016, "
+        "Sequence-Level Knowledge Distillation, arXiv:1606.07947"
+    )
+
+    teacher: Text
+    """The model to learn from: a base or a registered `name@version`."""
+    source: Literal["answers", "logits"] = "answers"
+    """`answers`: the teacher answers every prompt first. `logits`: it reads along; both must have one tokenizer."""
+    temperature: Rate = 1.0
+    """With `logits`: how much of the unlikely tokens is learned too."""
+    max_tokens: Count = 256
+    """With `answers`: longest answer of the teacher, in tokens."""
+
+    @property
+    def guide(self) -> str | None:
+        """The teacher."""
+        return self.teacher

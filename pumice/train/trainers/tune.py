@@ -1,0 +1,20 @@
+"""Readies a model's weights for training, by the name of the weights. Knows no objective."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pumice.train.trainers import full, lora
+from pumice.train.trainers.parts import Parts
+
+WEIGHTS: dict[str, Callable[[Any, Parts], Any]] = {
+    "lora": lora.prepare,
+    "full": full.prepare,
+    "pretrain": full.prepare,
+}
+
+
+def tune(model: Any, parts: Parts) -> Any:
+    """The model of which those numbers, and no others, are trained that the recipe names."""
+    return WEIGHTS[parts.recipe.way](model, parts)
