@@ -99,12 +99,14 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A checked file: its examples and what identifies them."""
+    """A checked file, or folder of documents: its examples and what identifies them."""
 
     path: str
     kind: Kind
     sha256: str
     examples: tuple[Example, ...]
+    documents: tuple[str, ...] = ()
+    """Their names, where each row is a whole document."""
 
 
 @dataclass(frozen=True)

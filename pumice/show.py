@@ -344,10 +344,7 @@ def check(found: Check) -> None:
     if found.lengths:
         lengths(found)
     if found.sample:
-        console.print("\nThe first row as the model reads it; [bold green]what is trained[/] is green:")
-        console.print(
-            "".join(f"[bold green]{escape(text)}[/]" if trained else escape(text) for text, trained in found.sample)
-        )
+        sample(found)
     console.print()
     if found.ok:
         console.print(f"[bold green]{escape(found.path)} is fine:[/] {found.rows:,} rows of {found.kind} data.")
@@ -356,6 +353,22 @@ def check(found: Check) -> None:
         console.print(
             f"[bold red]{escape(found.path)} has {found.errors:,} {noun}[/]; it cannot be trained on as it is."
         )
+
+
+def sample(found: Check) -> None:
+    """One row as the model reads it, of a pair both conversations."""
+    green = "; [bold green]what is trained[/] is green" if any(trained for _, trained in found.sample) else ""
+    console.print(f"\nThe first row as the model reads it{green}:")
+    for tokens in filter(None, (found.sample, found.sample_rejected)):
+        if tokens is found.sample_rejected:
+            console.print("\nThe same with the rejected answer:")
+        console.print(
+            "".join(f"[bold green]{escape(text)}[/]" if trained else escape(text) for text, trained in tokens)
+        )
+    if isinstance(found.sample_label, bool):
+        say(f"Its answer is {'wanted' if found.sample_label else 'not wanted'}.")
+    elif found.sample_label is not None:
+        say(f"Its class: {found.sample_label}")
 
 
 def lengths(found: Check) -> None:

@@ -3,76 +3,115 @@
 from __future__ import annotations
 
 import difflib
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from pumice.data.cells import text, wrong_type
 from pumice.data.locate import Path
 from pumice.data.rows import Log, Row
 from pumice.records import Example, Turn
 
-_ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
-_SHAREGPT = {"system": "system", "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
+
+class Form(NamedTuple):
+    """How messages name their speaker and what is said."""
+
+    role: str
+    content: str
+    roles: Mapping[str, str]
+
+
+_OPENAI = Form(
+    "role",
+    "content",
+    {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool"},
+)
+_SHAREGPT = Form(
+    "from",
+    "value",
+    {"system": "system", "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"},
+)
 _SLIPS = {"human": "user", "gpt": "assistant", "bot": "assistant", "model": "assistant", "ai": "assistant"}
+
+
+class Said(NamedTuple):
+    """A turn, and the place of what says whose it is."""
+
+    turn: Turn
+    path: Path
 
 
 def read_messages(row: Row, log: Log) -> Example | None:
     """`messages` with role and content; content is text, or parts of text as OpenAI and Bedrock write them."""
-    value, before = row.value, log.total
-    version = value.get("schemaVersion")
-    if version not in (None, "bedrock-conversation-2024"):
-        rule = f"The schema {version!r} is not known; it must be bedrock-conversation-2024."
-        log.fault(row, ("schemaVersion",), rule, "Write the conversation in that schema, or without schemaVersion.")
-    turns = _turns(row, "messages", ("role", "content"), _ROLES, log)
-    tools = _tools(row, log) if "tools" in value else ()
-    return _conversation(row, "messages", "role", turns, tools, before, log)
+    before = log.total
+    turns, called = messages(row, log), tools(row, log)
+    return _conversation(row, turns, called, before, log)
 
 
 def read_sharegpt(row: Row, log: Log) -> Example | None:
     """`conversations` with from (human, gpt, system) and value."""
     before = log.total
-    turns = _turns(row, "conversations", ("from", "value"), _SHAREGPT, log)
+    return _conversation(row, sharegpt(row, log), (), before, log)
+
+
+def messages(row: Row, log: Log) -> list[Said]:
+    """The turns of the column `messages`."""
+    version = row.value.get("schemaVersion")
+    if version not in (None, "bedrock-conversation-2024"):
+        rule = f"The schema {version!r} is not known; it must be bedrock-conversation-2024."
+        log.fault(row, ("schemaVersion",), rule, "Write the conversation in that schema, or without schemaVersion.")
+    return said(row, row.value["messages"], ("messages",), log)
+
+
+def sharegpt(row: Row, log: Log) -> list[Said]:
+    """The turns of the column `conversations`."""
     if row.value.get("tools"):
         log.fault(row, ("tools",), "Tools are not read in this form.", 'Use {"messages": […], "tools": […]}.')
-    return _conversation(row, "conversations", "from", turns, (), before, log)
+    return said(row, row.value["conversations"], ("conversations",), log, _SHAREGPT)
 
 
-def _turns(row: Row, column: str, keys: tuple[str, str], roles: dict[str, str], log: Log) -> list[Turn]:
-    messages = row.value[column]
-    if type(messages) is not list:
-        wrong_type(row, messages, (column,), log, "a list of messages")
+def said(row: Row, value: Any, path: Path, log: Log, form: Form = _OPENAI) -> list[Said]:
+    """The turns of a list of messages, those that can be read; what is wrong with the others goes to `log`."""
+    if type(value) is not list:
+        wrong_type(row, value, path, log, "a list of messages")
         return []
-    if not messages:
-        log.fault(
-            row, (column,), "The conversation has no messages.", "Write at least a user and an assistant message."
-        )
-    turns: list[Turn] = []
-    for index, message in enumerate(messages):
-        path: Path = (column, index)
-        if type(message) is not dict:
-            wrong_type(row, message, path, log, f'an object with "{keys[0]}" and "{keys[1]}"')
-        elif keys[0] not in message:
-            _missing(row, message, path, keys[0], log)
-        elif message[keys[0]] not in roles:
-            _unknown_role(row, message[keys[0]], (*path, keys[0]), roles, log)
-        else:
-            turns.append(_turn(row, message, path, keys, roles, log))
+    if not value:
+        log.fault(row, path, "The conversation has no messages.", "Write at least a user and an assistant message.")
+    turns: list[Said] = []
+    for index, message in enumerate(value):
+        turns += message_said(row, message, (*path, index), log, form)
     return turns
 
 
-def _turn(
-    row: Row, message: dict[str, Any], path: Path, keys: tuple[str, str], roles: dict[str, str], log: Log
-) -> Turn:
-    role, calls = roles[message[keys[0]]], message.get("tool_calls")
+def message_said(row: Row, message: Any, path: Path, log: Log, form: Form = _OPENAI) -> list[Said]:
+    """The turn of one message; none, and a finding, where it cannot be read."""
+    if type(message) is not dict:
+        wrong_type(row, message, path, log, f'an object with "{form.role}" and "{form.content}"')
+    elif form.role not in message:
+        _missing(row, message, path, form.role, log)
+    elif message[form.role] not in form.roles:
+        _unknown_role(row, message[form.role], (*path, form.role), form.roles, log)
+    else:
+        return [Said(_turn(row, message, path, form, log), (*path, form.role))]
+    return []
+
+
+def form_of(message: Any) -> Form:
+    """ShareGPT's form for a message that names its speaker under `from`, else OpenAI's."""
+    return _SHAREGPT if type(message) is dict and "from" in message and "role" not in message else _OPENAI
+
+
+def _turn(row: Row, message: dict[str, Any], path: Path, form: Form, log: Log) -> Turn:
+    role, calls = form.roles[message[form.role]], message.get("tool_calls")
     if message.get("weight") == 0:
         log.fault(row, (*path, "weight"), "Messages of weight 0 are not read in this version.", "Delete the weight.")
     turn: Turn = {"role": role, "content": ""}  # type: ignore[typeddict-item]
     if calls:
         turn["tool_calls"] = calls
-    content = message.get(keys[1])
-    if keys[1] not in message and not calls:
-        _missing(row, message, path, keys[1], log)
+    content = message.get(form.content)
+    if form.content not in message and not calls:
+        _missing(row, message, path, form.content, log)
     elif content or not calls:
-        turn["content"] = _content(row, content, (*path, keys[1]), f"The {role}'s text", log)
+        turn["content"] = _content(row, content, (*path, form.content), f"The {role}'s text", log)
     return turn
 
 
@@ -91,48 +130,66 @@ def _content(row: Row, content: Any, path: Path, what: str, log: Log) -> str:
     return "".join(parts)
 
 
-def _tools(row: Row, log: Log) -> tuple[dict[str, Any], ...]:
-    tools = row.value["tools"]
-    if tools is None:
+def tools(row: Row, log: Log) -> tuple[dict[str, Any], ...]:
+    """The functions of the column `tools`, if the row has it."""
+    value = row.value.get("tools")
+    if value is None:
         return ()
-    if type(tools) is not list or not all(type(tool) is dict for tool in tools):
-        wrong_type(row, tools, ("tools",), log, "a list of function descriptions")
+    if type(value) is not list or not all(type(tool) is dict for tool in value):
+        wrong_type(row, value, ("tools",), log, "a list of function descriptions")
         return ()
-    return tuple(tools)
+    return tuple(value)
+
+
+def system(row: Row, turns: Sequence[Said], log: Log) -> list[Said]:
+    """The turn of the column `system`, if the row has it; `turns` must not begin with one as well."""
+    value = row.value.get("system")
+    if not value:
+        return []
+    content = _content(row, value, ("system",), "The system text", log)
+    if turns and turns[0].turn["role"] == "system":
+        log.fault(row, ("system",), "The row has two system texts: here and in its messages.", "Keep one of them.")
+    return [Said({"role": "system", "content": content}, ("system",))]
 
 
 def _conversation(
-    row: Row, column: str, role_key: str, turns: list[Turn], tools: tuple[dict[str, Any], ...], before: int, log: Log
+    row: Row, turns: list[Said], called: tuple[dict[str, Any], ...], before: int, log: Log
 ) -> Example | None:
     """The example, if the turns come in an order that can be trained on. Broken turns have been reported already."""
-    if log.total == before:
-        _check_order(row, column, role_key, turns, log)
-    system = row.value.get("system")
-    if system:
-        said = _content(row, system, ("system",), "The system text", log)
-        if turns and turns[0]["role"] == "system":
-            log.fault(row, ("system",), "The row has two system texts: here and in its messages.", "Keep one of them.")
-        turns = [{"role": "system", "content": said}, *turns]
-    return Example(row.line, tuple(turns), tools) if log.total == before else None
+    if log.total == before and check_order(row, turns, log):
+        check_answered(row, turns, log)
+    turns = [*system(row, turns, log), *turns]
+    return Example(row.line, spoken(turns), called) if log.total == before else None
 
 
-def _check_order(row: Row, column: str, role_key: str, turns: list[Turn], log: Log) -> None:
-    """Says the first turn that is out of order; what follows it would only repeat that."""
+def spoken(turns: Sequence[Said]) -> tuple[Turn, ...]:
+    """The turns alone."""
+    return tuple([each.turn for each in turns])
+
+
+def check_order(row: Row, turns: Sequence[Said], log: Log) -> bool:
+    """Says the first turn that is out of order; what follows it would only repeat that. True if there is none."""
     previous = ""
-    for index, turn in enumerate(turns):
-        rule, fix = _ORDER.get((previous, turn["role"]), ("", ""))
-        if turn["role"] == "tool" and previous == "assistant" and not turns[index - 1].get("tool_calls"):
+    for index, (turn, path) in enumerate(turns):
+        role = turn["role"]
+        rule, fix = _ORDER.get((previous, role), ("", ""))
+        if role == "tool" and previous == "assistant" and not turns[index - 1].turn.get("tool_calls"):
             rule, fix = "A tool answers here, but the assistant called none.", "Add tool_calls to the turn before."
+        if index and role == "system":
+            rule, fix = "The system turn must be the first.", "Move it to the start."
         if rule:
-            log.fault(row, (column, index, role_key), rule, fix)
-            return
-        previous = "" if turn["role"] == "system" and not previous else turn["role"]
-        if index and turn["role"] == "system":
-            log.fault(row, (column, index, role_key), "The system turn must be the first.", "Move it to the start.")
-            return
-    if turns[-1]["role"] != "assistant":
-        rule = f"The last turn is the {turns[-1]['role']}'s; it must be the assistant's, which is what is trained."
-        log.fault(row, (column, len(turns) - 1, role_key), rule, "Add the assistant's answer, or delete the last turn.")
+            log.fault(row, path, rule, fix)
+            return False
+        previous = "" if role == "system" else role
+    return True
+
+
+def check_answered(row: Row, turns: Sequence[Said], log: Log) -> None:
+    """Says it if the last turn is not the assistant's."""
+    turn, path = turns[-1]
+    if turn["role"] != "assistant":
+        rule = f"The last turn is the {turn['role']}'s; it must be the assistant's, which is what is trained."
+        log.fault(row, path, rule, "Add the assistant's answer, or delete the last turn.")
 
 
 _ALTERNATE = "Two {0} turns follow each other; user and assistant alternate."
@@ -156,7 +213,7 @@ def _missing(row: Row, message: dict[str, Any], path: Path, key: str, log: Log) 
         log.fault(row, path, f'The key "{key}" is missing.', f'Every message needs "{key}".')
 
 
-def _unknown_role(row: Row, role: Any, path: Path, roles: dict[str, str], log: Log) -> None:
+def _unknown_role(row: Row, role: Any, path: Path, roles: Mapping[str, str], log: Log) -> None:
     if type(role) is not str:
         wrong_type(row, role, path, log)
         return

@@ -5,21 +5,22 @@ Both read rows through `formats.examples`, and both treat long rows through `win
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from pumice.data import formats
+from pumice.data import documents, formats
+from pumice.data.labels import Count, note_unseen
 from pumice.data.render import Renderer
 from pumice.data.render.renderer import UNTRAINED
 from pumice.data.repeats import Hashes, Repeats
 from pumice.data.rows import FIRST, Log
 from pumice.data.sensitive import Search, Sensitive
-from pumice.data.window import Bound, TooLong, Window, trained
+from pumice.data.window import Bound, TooLong, Window, size, trained
 from pumice.errors import Finding
 from pumice.records import Dataset, Example, Kind, Tokens
-from pumice.store.files import sha256_file
 
 EXACT = 20_000
 """Up to so many rows, every row is tokenised; above, evenly spaced ones, at least half as many."""
@@ -69,7 +70,7 @@ class Check:
 
     path: str
     kind: str | None
-    """None where no kind fits; a kind of a later version is named too."""
+    """None where no kind fits."""
     rows: int
     """Good rows."""
     errors: int
@@ -82,7 +83,7 @@ class Check:
     """What is not wrong but should be looked at; each is spelt out in the fields below."""
     duplicates: Repeats
     conflicts: Repeats
-    """The same prompt with another answer."""
+    """The same prompt with another answer; the same text or answer judged otherwise."""
     leaks: Repeats | None
     """Rows whose prompt is in the validation file too; None without one."""
     sensitive: tuple[Sensitive, ...]
@@ -90,6 +91,10 @@ class Check:
     """None without a renderer."""
     sample: tuple[tuple[str, bool], ...]
     """One row as the model reads it: each token's text, and whether it is trained."""
+    sample_rejected: tuple[tuple[str, bool], ...] = ()
+    """The same row with its other ending, if it is a pair."""
+    sample_label: str | bool | None = None
+    """Its class, or whether its answer is wanted."""
 
     @property
     def ok(self) -> bool:
@@ -115,9 +120,11 @@ def check(
     Raises InputError where there is nothing to judge: no such file, no rows that could be read, a bad `max_length`.
     """
     log = Log(name or str(path))
-    hashes = structure(path, log)
+    count = Count()
+    hashes = structure(path, log, count.add)
+    count.tell(log)
     other = Log(validation_name or str(validation))
-    leaks = hashes.leaks(structure(validation, other)) if validation is not None else None
+    leaks = hashes.leaks(_asked(validation, count.classes(), other)) if validation is not None else None
     search = Search()
     measure = _Measure(renderer, len(hashes), max_length, too_long, log) if renderer else None
     # The good rows once more; what is wrong with the others has been said.
@@ -126,6 +133,7 @@ def check(
         if measure:
             measure.add(example)
     duplicates, conflicts = hashes.duplicates(), hashes.conflicts()
+    shown = measure.shown() if measure else _Shown()
     return Check(
         path=log.path,
         kind=log.kind,
@@ -133,21 +141,34 @@ def check(
         errors=log.total + other.total,
         findings=tuple((log.findings + other.findings)[:FIRST]),
         notes=tuple(log.notes),
-        warnings=tuple(_warnings(duplicates, conflicts, leaks, search.found())),
+        warnings=tuple(_warnings(log, other, duplicates, conflicts, leaks, search.found())),
         duplicates=duplicates,
         conflicts=conflicts,
         leaks=leaks,
         sensitive=search.found(),
         lengths=measure.lengths() if measure else None,
-        sample=measure.sample() if measure else (),
+        sample=shown.tokens,
+        sample_rejected=shown.rejected,
+        sample_label=shown.label,
     )
 
 
-def structure(path: Path, log: Log) -> Hashes:
-    """The part of a check that needs no tokenizer: every row read and held to its kind's rules."""
+def structure(path: Path, log: Log, *watchers: Callable[[Example], None]) -> Hashes:
+    """The part of a check that needs no tokenizer: every row read, held to its kind's rules and shown to `watchers`."""
     hashes = Hashes()
     for example in formats.examples(path, log):
         hashes.add(example)
+        for watch in watchers:
+            watch(example)
+    return hashes
+
+
+def _asked(validation: Path, known: Sequence[str], log: Log) -> Hashes:
+    """The rows of a validation file, whose classes must be among those that are trained on."""
+    count = Count()
+    watchers = (count.add, partial(note_unseen, known=known, log=log)) if known else (count.add,)
+    hashes = structure(validation, log, *watchers)
+    count.tell(log)
     return hashes
 
 
@@ -157,17 +178,31 @@ def load(path: Path, name: str = "") -> Dataset:
     DataError with the findings if a row is bad, InputError if none can be read.
     """
     log = Log(name or str(path))
-    examples = tuple(formats.examples(path, log))
+    examples, count = tuple(formats.examples(path, log)), Count()
+    for example in examples:
+        count.add(example)
+    count.tell(log)
     log.raise_errors()
     assert log.kind is not None, "a file without a kind has findings"
-    return Dataset(log.path, Kind(log.kind), sha256_file(path), examples)
+    return Dataset(log.path, Kind(log.kind), documents.sha256(path), examples, tuple(log.documents))
 
 
 def _look(example: Example, search: Search) -> None:
-    if example.text is not None:
-        search.look(example.text, example.line)
-    for turn in example.messages:
+    facts = [fact for fact in example.facts.values() if type(fact) is str]
+    for text in (example.text, example.label, *facts):
+        if text is not None:
+            search.look(text, example.line)
+    # What stands before a pair's answers is in both conversations; it is searched once.
+    for turn in (*example.messages, *example.rejected[-1:]):
         search.look(turn["content"], example.line)
+
+
+class _Shown(NamedTuple):
+    """The row that a check shows, each token with whether it is trained."""
+
+    tokens: tuple[tuple[str, bool], ...] = ()
+    rejected: tuple[tuple[str, bool], ...] = ()
+    label: str | bool | None = None
 
 
 class _Measure:
@@ -194,12 +229,12 @@ class _Measure:
         if tokens is None:
             return
         taken = self._window.take(example, tokens)
-        self._longest = max(self._longest, len(tokens.ids))
+        self._longest = max(self._longest, size(tokens))
         if in_turn:
             self._measured += 1
-            edge = self._edge(len(tokens.ids))
+            edge = self._edge(size(tokens))
             self._counts[edge] = self._counts.get(edge, 0) + 1
-            self._total += sum(len(each.ids) for each in taken)
+            self._total += sum(len(each.ids) + (len(each.rejected.ids) if each.rejected else 0) for each in taken)
             self._trained += sum(map(trained, taken))
             self._keep(tokens)
 
@@ -222,16 +257,21 @@ class _Measure:
             note=window.note(),
         )
 
-    def sample(self) -> tuple[tuple[str, bool], ...]:
+    def shown(self) -> _Shown:
         """One row, token by token."""
-        if self._sample is None:
-            return ()
-        texts = self._renderer.tokens(self._sample.ids)
-        return tuple((text, label != UNTRAINED) for text, label in zip(texts, self._sample.labels, strict=True))
+        sample = self._sample
+        if sample is None:
+            return _Shown()
+        return _Shown(self._marked(sample), self._marked(sample.rejected) if sample.rejected else (), sample.label)
+
+    def _marked(self, tokens: Tokens) -> tuple[tuple[str, bool], ...]:
+        labels = tokens.labels or (UNTRAINED,) * len(tokens.ids)
+        texts = self._renderer.tokens(tokens.ids)
+        return tuple((text, label != UNTRAINED) for text, label in zip(texts, labels, strict=True))
 
     def _keep(self, tokens: Tokens) -> None:
         """The sample is the first row that is short enough to show, or else the shortest."""
-        if self._sample is None or len(self._sample.ids) > max(_SAMPLE_TOKENS, len(tokens.ids)):
+        if self._sample is None or size(self._sample) > max(_SAMPLE_TOKENS, size(tokens)):
             self._sample = tokens
 
     def _edge(self, length: int) -> int:
@@ -247,31 +287,45 @@ class _Measure:
         return limit if under < limit < edge else under
 
 
+_CONFLICTS = {
+    Kind.PREFERENCE: ("row prefers", "rows prefer", "the answer that an earlier row rejects, and rejects the other"),
+    Kind.UNPAIRED: ("row judges", "rows judge", "an answer otherwise than an earlier row"),
+    Kind.LABELLED: ("row has", "rows have", "the text of an earlier row, with another label"),
+}
+_ANSWERED = ("row asks", "rows ask", "what an earlier row asks, with another answer")
+
+
 def _warnings(
-    duplicates: Repeats, conflicts: Repeats, leaks: Repeats | None, sensitive: tuple[Sensitive, ...]
+    log: Log,
+    other: Log,
+    duplicates: Repeats,
+    conflicts: Repeats,
+    leaks: Repeats | None,
+    sensitive: tuple[Sensitive, ...],
 ) -> Iterator[str]:
     if duplicates.count:
-        yield f"{_rows(duplicates)} the same as an earlier one ({_pairs(duplicates, '=')})."
+        yield f"{_rows(duplicates)} the same as an earlier one ({_pairs(duplicates, '=', log, log)})."
     if conflicts.count:
-        verb = "asks" if conflicts.count == 1 else "ask"
+        one, more, what = _CONFLICTS.get(Kind(log.kind), _ANSWERED) if log.kind else _ANSWERED
         yield (
-            f"{conflicts.count:,} {'row' if conflicts.count == 1 else 'rows'} {verb} what an earlier row asks, "
-            f"with another answer ({_pairs(conflicts, 'against')})."
+            f"{conflicts.count:,} {one if conflicts.count == 1 else more} {what} ({_pairs(conflicts, 'against', log, log)})."
         )
     if leaks and leaks.count:
         yield (
-            f"{_rows(leaks)} in the validation file too ({_pairs(leaks, 'in it')}): "
+            f"{_rows(leaks)} in the validation file too ({_pairs(leaks, 'in it', log, other)}): "
             "the score on it would be that of rows it was trained on."
         )
     for each in sensitive:
-        lines = ", ".join(map(str, each.lines))
-        yield f"{each.what}: {each.count:,} found, first on lines {lines} ({each.shown}). The model may repeat them."
+        first = f"{'in' if log.documents else 'on'} {log.rows(each.lines)}"
+        yield f"{each.what}: {each.count:,} found, first {first} ({each.shown}). The model may repeat them."
 
 
 def _rows(repeats: Repeats) -> str:
     return "1 row is" if repeats.count == 1 else f"{repeats.count:,} rows are"
 
 
-def _pairs(repeats: Repeats, word: str) -> str:
-    shown = ", ".join(f"line {line} {word} {other}" for line, other in repeats.pairs)
+def _pairs(repeats: Repeats, word: str, log: Log, of: Log) -> str:
+    shown = ", ".join(
+        f"{log.row(line)} {word} {of.row(other) if of.documents else other}" for line, other in repeats.pairs
+    )
     return shown + (", …" if repeats.count > len(repeats.pairs) else "")

@@ -12,9 +12,11 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pumice.data import chats, read
+from pumice.data import chats, labelled, preferences, prompts, read
 from pumice.data.cells import optional_text, text
+from pumice.data.documents import are_documents
 from pumice.data.locate import Path as Place
+from pumice.data.openings import asked
 from pumice.data.rows import Log, Row
 from pumice.records import Example, Kind, Turn
 
@@ -30,12 +32,9 @@ _PAIRS = (
 )
 _SHAPES = (
     '{"prompt", "completion"}, {"instruction", "input", "output"} or {"question", "answer"}; '
-    '{"text"}; {"messages": [{"role", "content"}, …]}'
+    '{"text"}; {"messages": [{"role", "content"}, …]}; {"prompt", "chosen", "rejected"}; '
+    '{"prompt", "completion", "label"}; {"text", "label"}; {"prompt"}'
 )
-_LATER = {
-    "preference": "Preference data (two answers to choose from) trains with dpo, kto or orpo",
-    "labelled": "Labelled data (a text and its class) trains a classification head",
-}
 
 
 class Shape(NamedTuple):
@@ -48,11 +47,14 @@ class Shape(NamedTuple):
 
 
 class _Seen(NamedTuple):
-    """What is known of one set of columns: its shape, or why it has none."""
+    """What is known of one set of columns: its shape and the columns which that leaves over.
+
+    Or, without a shape, the column that speaks against the nearest one, and the shape that it speaks for.
+    """
 
     shape: Shape | None
-    later: str | None
-    unused: tuple[str, ...]
+    unused: tuple[str, ...] = ()
+    stray: tuple[str, Shape] | None = None
 
 
 def examples(path: Path, log: Log) -> Iterator[Example]:
@@ -61,18 +63,14 @@ def examples(path: Path, log: Log) -> Iterator[Example]:
     Raises InputError where the file cannot be read at all.
     """
     rows = read.rows(path, log)
-    head = list(islice(rows, _HEAD))
+    # A document is long, and its kind is known.
+    head = list(islice(rows, 1 if are_documents(path) else _HEAD))
     if not head:
         if not log.total:
             log.add((1, 1), "", "The file holds no rows.", "Write at least one row.")
         return
     seen: dict[tuple[str, ...], _Seen] = {}
     usual = _usual(head, seen)
-    if isinstance(usual, str):
-        log.kind = usual
-        rule = f"{_LATER[usual]}, which this version does not have."
-        log.fault(head[0], (), rule, "Bring instruction, text or chat data, or keep this file for a later version.")
-        return
     log.kind = usual.kind if any(known.shape for known in seen.values()) else None
     unused: Counter[str] = Counter()
     for row in chain(head, rows):
@@ -90,7 +88,8 @@ def examples(path: Path, log: Log) -> Iterator[Example]:
             fix = "Keep one of them; the last one would be taken, and the others lost."
             log.fault(row, (doubled,), f'The row has "{doubled}" twice.', fix, key=True)
         else:
-            if known.unused:
+            # Beside a prompt all is used: a scorer gets it.
+            if known.unused and shape.kind is not Kind.PROMPTS:
                 unused.update(known.unused)
             example = shape.read(row, log)
             if example is not None:
@@ -102,15 +101,13 @@ def examples(path: Path, log: Log) -> Iterator[Example]:
         log.note(f"Columns that are not used: {names}.")
 
 
-def _usual(head: list[Row], seen: dict[tuple[str, ...], _Seen]) -> Shape | str:
-    """The shape most of the first rows have, or the name of a kind that comes later; if none has any, the nearest."""
+def _usual(head: list[Row], seen: dict[tuple[str, ...], _Seen]) -> Shape:
+    """The shape most of the first rows have; if none has any, the nearest."""
     columns = [tuple(row.value) for row in head if type(row.value) is dict]
-    found = [_see(each, seen) for each in columns]
-    named = Counter(known.later or known.shape for known in found)
-    del named[None]
+    named = Counter(shape for each in columns if (shape := _see(each, seen).shape))
     if named:
-        return named.most_common(1)[0][0] or _ALL[0]
-    return max(_ALL, key=lambda shape: max((_closeness(set(each), shape) for each in columns), default=0.0))
+        return named.most_common(1)[0][0]
+    return max(_ALL, key=lambda shape: max((_closeness(frozenset(each), shape) for each in columns), default=0.0))
 
 
 def _see(columns: tuple[str, ...], seen: dict[tuple[str, ...], _Seen]) -> _Seen:
@@ -122,37 +119,57 @@ def _see(columns: tuple[str, ...], seen: dict[tuple[str, ...], _Seen]) -> _Seen:
 
 
 def _recognise(columns: frozenset[str]) -> _Seen:
-    if {"chosen", "rejected"} <= columns or {"prompt", "completion", "label"} <= columns:
-        return _Seen(None, "preference", ())
-    if {"text", "label"} <= columns:
-        return _Seen(None, "labelled", ())
     for shape in _ALL:
         if columns.issuperset(shape.needs):
-            return _Seen(shape, None, tuple(sorted(columns.difference(shape.needs, shape.may))))
-    return _Seen(None, None, ())
+            stray = _stray(columns, shape)
+            unused = tuple(sorted(columns.difference(shape.needs, shape.may)))
+            return _Seen(None, (), stray) if stray else _Seen(shape, unused)
+    return _Seen(None)
 
 
-def _closeness(columns: set[str], shape: Shape) -> float:
+def _stray(columns: frozenset[str], shape: Shape) -> tuple[str, Shape] | None:
+    """The column that says that more is meant than `shape`, and what: `{"prompt", "choosen"}` is no lone prompt.
+
+    A label does not say so: texts, chats and prompts have columns of that name for many reasons.
+    """
+    for more in _ALL:
+        if set(more.needs) > set(shape.needs):
+            for need in sorted(set(more.needs) - {*shape.needs, "label"}):
+                for column in sorted(columns.difference(shape.needs, shape.may)):
+                    if _ratio(need, column.strip(), 0.8):
+                        return column, more
+    return None
+
+
+def _closeness(columns: frozenset[str], shape: Shape) -> float:
+    if columns.issuperset(shape.needs):
+        return 0.0 if _stray(columns, shape) else 1.0
     return sum(max((_ratio(need, column) for column in columns), default=0.0) for need in shape.needs) / len(
         shape.needs
     )
 
 
-def _ratio(need: str, column: str) -> float:
+def _ratio(need: str, column: str, least: float = 0.75) -> float:
     ratio = difflib.SequenceMatcher(None, need, column.lower()).ratio()
-    return ratio if ratio >= 0.75 else 0.0
+    return ratio if ratio >= least else 0.0
 
 
 def _misfit(row: Row, known: _Seen, usual: Shape, log: Log) -> None:
     """A row without the columns of its file's kind."""
     columns = list(row.value)
     missing = [need for need in usual.needs if need not in columns]
-    kind = known.shape.kind if known.shape else known.later
-    if kind and kind != usual.kind:
-        rule = f"This row is {kind} data; the file is {usual.kind} data by its first rows."
+    # A row that only lacks some of this file's columns may be whole as another kind; it is meant to be of this one.
+    if known.shape and known.shape.kind is not usual.kind and not set(known.shape.needs) < set(usual.needs):
+        rule = f"This row is {known.shape.kind} data; the file is {usual.kind} data by its first rows."
         log.fault(row, (), rule, "One file holds one kind: move the row to a file of its own.")
         return
-    if not _closeness(set(columns), usual):
+    if known.stray and not missing:
+        column, more = known.stray
+        lacks = " and ".join(f'"{need}"' for need in more.needs if need not in columns)
+        rule = f'The column "{column}" looks like one of {more.kind} data, but the row has no {lacks}.'
+        log.fault(row, (column,), rule, "Rename it, or add what is missing.", key=True)
+        return
+    if not _closeness(frozenset(columns), usual):
         shown = ", ".join(str(column) for column in columns[:10]) or "none"
         log.fault(row, (), f"The columns ({shown}) fit no kind of data.", f"Known are {_SHAPES}.")
         return
@@ -192,10 +209,7 @@ def _instruction(prompt: str, completion: str) -> Shape:
     def read_row(row: Row, log: Log) -> Example | None:
         value: Mapping[str, Any] = row.value
         before = log.total
-        asked = text(row, value[prompt], (prompt,), "The prompt", log)
-        if prompt == "instruction" and "input" in value:
-            more = optional_text(row, value["input"], ("input",), log)
-            asked = f"{asked}\n\n{more}" if more else asked
+        question = asked(row, prompt, log)
         answer: Any = value[completion]
         place: Place = (completion,)
         if completion == "answers" and type(answer) is list:
@@ -204,7 +218,7 @@ def _instruction(prompt: str, completion: str) -> Shape:
         system = optional_text(row, value["system"], ("system",), log) if "system" in value else ""
         if log.total != before:
             return None
-        exchange: tuple[Turn, ...] = ({"role": "user", "content": asked}, {"role": "assistant", "content": answered})
+        exchange: tuple[Turn, ...] = ({"role": "user", "content": question}, {"role": "assistant", "content": answered})
         return Example(row.line, ({"role": "system", "content": system}, *exchange) if system else exchange)
 
     return Shape(Kind.INSTRUCTION, needs, may, read_row)
@@ -226,10 +240,24 @@ def _text(column: str) -> Shape:
     return Shape(Kind.TEXT, (column,), (), read_row)
 
 
+_SYSTEM, _SCHEMA, _INPUT = ("system", "tools"), ("system", "tools", "schemaVersion"), ("input", "system", "tools")
 _ALL = (
-    Shape(Kind.CHAT, ("messages",), ("system", "tools", "schemaVersion"), chats.read_messages),
-    Shape(Kind.CHAT, ("conversations",), ("system", "tools"), chats.read_sharegpt),
+    Shape(Kind.PREFERENCE, ("prompt", "chosen", "rejected"), _SYSTEM, preferences.pairs("prompt")),
+    Shape(Kind.PREFERENCE, ("instruction", "chosen", "rejected"), _INPUT, preferences.pairs("instruction")),
+    Shape(Kind.PREFERENCE, ("question", "chosen", "rejected"), _SYSTEM, preferences.pairs("question")),
+    Shape(Kind.PREFERENCE, ("messages", "chosen", "rejected"), _SCHEMA, preferences.pairs("messages")),
+    Shape(Kind.PREFERENCE, ("conversations", "chosen", "rejected"), _SYSTEM, preferences.pairs("conversations")),
+    Shape(Kind.PREFERENCE, ("chosen", "rejected"), _SYSTEM, preferences.pairs(None)),
+    Shape(Kind.UNPAIRED, ("prompt", "completion", "label"), _SYSTEM, preferences.judged("prompt", "completion")),
+    Shape(Kind.UNPAIRED, ("prompt", "response", "label"), _SYSTEM, preferences.judged("prompt", "response")),
+    Shape(Kind.UNPAIRED, ("messages", "label"), _SCHEMA, preferences.judged("messages", None)),
+    Shape(Kind.UNPAIRED, ("conversations", "label"), _SYSTEM, preferences.judged("conversations", None)),
+    Shape(Kind.LABELLED, ("text", "label"), (), labelled.read_labelled),
+    Shape(Kind.CHAT, ("messages",), _SCHEMA, chats.read_messages),
+    Shape(Kind.CHAT, ("conversations",), _SYSTEM, chats.read_sharegpt),
     *(_instruction(prompt, completion) for prompt, completion in _PAIRS),
     _text("text"),
     _text("input"),
+    Shape(Kind.PROMPTS, ("prompt",), _SYSTEM, prompts.read_prompt),
 )
+"""The first whose columns a row has is the one that it is read by."""

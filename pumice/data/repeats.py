@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from pumice.records import Example
+from pumice.records import Example, Turn
 
 _PAIRS = 5
 
@@ -22,33 +24,32 @@ class Repeats:
 
 
 class Hashes:
-    """What is kept of each row of a file: 24 bytes. Hashes hold within one process only."""
+    """What is kept of each row of a file: 32 bytes. Hashes hold within one process only."""
 
     def __init__(self) -> None:
-        self._lines, self._prompts, self._contents = array("q"), array("q"), array("q")
+        self._lines, self._prompts, self._subjects, self._contents = array("q"), array("q"), array("q"), array("q")
 
     def __len__(self) -> int:
         return len(self._lines)
 
     def add(self, example: Example) -> None:
-        """Remember a row by its whole content and by its prompt (all before the last answer)."""
+        """Remember a row by its prompt (all before the last answer), by what it is about and by its whole content.
+
+        What a row is about is its prompt; of a judgement also what is judged, as a prompt may have many answers.
+        """
         if example.text is not None:
-            prompt = content = hash(example.text)
+            prompt = subject = hash(example.text)
+            content = prompt if example.label is None else hash((prompt, example.label))
         else:
-            turns = [
-                (turn["role"], turn["content"], str(turn["tool_calls"]) if "tool_calls" in turn else "")
-                for turn in example.messages
-            ]
-            answer = turns.pop()
-            prompt = hash((*turns, str(example.tools) if example.tools else ""))
-            content = hash((prompt, answer))
+            prompt, subject, content = _of_turns(example)
         self._lines.append(example.line)
         self._prompts.append(prompt)
+        self._subjects.append(subject)
         self._contents.append(content)
 
     def duplicates(self) -> Repeats:
         """Rows whose whole content an earlier row has."""
-        lines, _, contents = self._arrays()
+        lines, _, _, contents = self._arrays()
         order = np.argsort(contents, kind="stable")
         groups = contents[order]
         first = _first_of_group(groups[1:] != groups[:-1])
@@ -56,34 +57,55 @@ class Hashes:
         return _repeats(lines[order[again]], lines[order[first[again]]])
 
     def conflicts(self) -> Repeats:
-        """Rows whose prompt an earlier row has, with another answer (the first row of each other answer)."""
-        lines, prompts, contents = self._arrays()
-        order = np.lexsort((lines, contents, prompts))
-        sorted_prompts, sorted_contents = prompts[order], contents[order]
+        """Rows about what an earlier row is about, with another answer (the first row of each other answer)."""
+        lines, _, subjects, contents = self._arrays()
+        order = np.lexsort((lines, contents, subjects))
+        sorted_subjects, sorted_contents = subjects[order], contents[order]
         distinct = np.ones(len(order), dtype=bool)
-        distinct[1:] = (sorted_prompts[1:] != sorted_prompts[:-1]) | (sorted_contents[1:] != sorted_contents[:-1])
+        distinct[1:] = (sorted_subjects[1:] != sorted_subjects[:-1]) | (sorted_contents[1:] != sorted_contents[:-1])
         order = order[distinct]
-        order = order[np.lexsort((lines[order], prompts[order]))]
-        groups = prompts[order]
+        order = order[np.lexsort((lines[order], subjects[order]))]
+        groups = subjects[order]
         first = _first_of_group(groups[1:] != groups[:-1])
         again = np.arange(len(order)) != first
         return _repeats(lines[order[again]], lines[order[first[again]]])
 
     def leaks(self, validation: Hashes) -> Repeats:
         """Rows whose prompt (or text) the validation file has too; the second line of a pair is that file's."""
-        lines, prompts, _ = self._arrays()
-        other_lines, other_prompts, _ = validation._arrays()
+        lines, prompts, _, _ = self._arrays()
+        other_lines, other_prompts, _, _ = validation._arrays()
         order = np.argsort(other_prompts, kind="stable")
         at = np.searchsorted(other_prompts[order], prompts)
         inside = at < len(order)
         inside[inside] = other_prompts[order[at[inside]]] == prompts[inside]
         return _repeats(lines[inside], other_lines[order[at[inside]]])
 
-    def _arrays(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        lines, prompts, contents = (
-            np.array(each, dtype=np.int64) for each in (self._lines, self._prompts, self._contents)
-        )
-        return lines, prompts, contents
+    def _arrays(self) -> Iterator[npt.NDArray[np.int64]]:
+        kept = (self._lines, self._prompts, self._subjects, self._contents)
+        return (np.array(each, dtype=np.int64) for each in kept)
+
+
+def _of_turns(example: Example) -> tuple[int, int, int]:
+    """Prompt, subject and content of a row that is a conversation."""
+    turns = [_spoken(turn) for turn in example.messages]
+    tools = str(example.tools) if example.tools else ""
+    if turns[-1][0] != "assistant":
+        prompt = hash((*turns, tools))
+        content = hash((prompt, json.dumps(example.facts, sort_keys=True, default=str))) if example.facts else prompt
+        return prompt, content, content
+    answer = turns.pop()
+    prompt = hash((*turns, tools))
+    if example.rejected:
+        other = _spoken(example.rejected[-1])
+        return prompt, hash((prompt, frozenset((answer, other)))), hash((prompt, answer, other))
+    content = hash((prompt, answer))
+    if example.wanted is not None:
+        return prompt, content, hash((content, example.wanted))
+    return prompt, prompt, content
+
+
+def _spoken(turn: Turn) -> tuple[str, str, str]:
+    return turn["role"], turn["content"], str(turn["tool_calls"]) if "tool_calls" in turn else ""
 
 
 def _first_of_group(starts_anew: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:

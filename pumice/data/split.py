@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from hashlib import blake2b
+from itertools import takewhile
 
 from pumice.records import Example
 
@@ -37,7 +38,6 @@ def _key(example: Example, seed: int) -> bytes:
     if example.text is not None:
         opening = example.text
     else:
-        roles = [turn["role"] for turn in example.messages]
-        turns = example.messages[: roles.index("assistant")]
+        turns = takewhile(lambda turn: turn["role"] != "assistant", example.messages)
         opening = json.dumps([[turn["role"], turn["content"]] for turn in turns])
     return blake2b(opening.encode("utf-8", "surrogatepass"), digest_size=16, key=seed.to_bytes(8, "little")).digest()

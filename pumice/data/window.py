@@ -6,10 +6,11 @@ Knows no files and no models.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
+from pumice.data.borders import edges
 from pumice.data.render import Renderer
 from pumice.data.render.renderer import UNTRAINED
 from pumice.data.rows import Log
@@ -60,10 +61,11 @@ class Window:
 
     def take(self, example: Example, tokens: Tokens) -> tuple[Tokens, ...]:
         """What of the row is trained on: mostly `tokens` itself, nothing where it is dropped or at fault."""
-        taken = self._cut(example, tokens) if len(tokens.ids) > self.limit else (tokens,)
-        if taken and not any(map(trained, taken)):
+        taken = self._cut(example, tokens) if size(tokens) > self.limit else (tokens,)
+        if taken and not any(map(_teaches, taken)):
             self.untrained.append(example.line)
-            rule = f"Nothing of this row is trained: no answer is left within {self.limit:,} tokens."
+            left = "nothing that tells the answers apart" if example.rejected else "no answer"
+            rule = f"Nothing of this row is trained: {left} is left within {self.limit:,} tokens."
             self._log.add((example.line, 1), "", rule, "Shorten its prompt, or delete the row.")
             return ()
         return taken
@@ -83,26 +85,28 @@ class Window:
 
     def _lines(self) -> str:
         more = ", …" if len(self.too_long) > _SHOWN else ""
-        noun = "line" if len(self.too_long) == 1 else "lines"
-        return f"{noun} {', '.join(map(str, self.too_long[:_SHOWN]))}{more}"
+        return self._log.rows(self.too_long[:_SHOWN]) + more
 
     def _cut(self, example: Example, tokens: Tokens) -> tuple[Tokens, ...]:
         self.too_long.append(example.line)
-        is_text = example.text is not None
+        is_text, is_prompt = example.text is not None and example.label is None, _is_prompt(tokens)
         match self._policy or ("split" if is_text else "error"):
             case "drop":
                 return ()
-            case "truncate":
-                return (Tokens(tokens.ids[: self.limit], tokens.labels[: self.limit]),)
+            case "truncate" if not is_prompt:
+                return (_first(tokens, self.limit),)
             case "split" if is_text:
-                pieces = _split(tokens, self.limit)
+                pieces = _split(tokens, self.limit, self._renderer)
                 self._pieces += len(pieces)
                 return pieces
             case policy:
-                rule = f"The row has {len(tokens.ids):,} tokens; at most {self.limit:,} fit."
+                rule = f"The row has {size(tokens):,} tokens; at most {self.limit:,} fit."
                 if policy == "split":
                     rule += " too_long: split is for text; an answer without its question would teach nothing."
-                fix = f"Shorten it, or choose too_long: {'split, ' if is_text else ''}drop or truncate."
+                if policy == "truncate":
+                    rule += " too_long: truncate is not for prompts; without its end it would be another question."
+                ways = f"{'split, ' if is_text else ''}drop{'' if is_prompt else ' or truncate'}"
+                fix = f"Shorten it, or choose too_long: {ways}."
                 self._log.add((example.line, 1), "", rule, fix)
                 return ()
 
@@ -113,12 +117,15 @@ def fit(
     max_length: int | None = None,
     too_long: TooLong | None = None,
     path: str = "the data",
+    documents: Sequence[str] = (),
 ) -> Fitted:
     """Render all rows and treat those of more than `max_length` tokens (by default the window).
 
+    `documents` are their names, where each row is a whole one.
     Raises DataError naming the rows that may not be trained on, and InputError if no row is left.
     """
     log = Log(path)
+    log.documents = documents
     window = Window(renderer, max_length, too_long, log)
     taken: list[Tokens] = []
     for example in examples:
@@ -132,17 +139,38 @@ def fit(
     return Fitted(tuple(taken), window.note())
 
 
+def size(tokens: Tokens) -> int:
+    """Tokens of the row; of a pair, those of its longer conversation."""
+    return max(len(tokens.ids), len(tokens.rejected.ids)) if tokens.rejected else len(tokens.ids)
+
+
 def trained(tokens: Tokens) -> int:
-    """How many tokens the loss counts. The first of a row is never predicted, whatever its label."""
-    return len(tokens.labels) - 1 - tokens.labels[1:].count(UNTRAINED)
+    """How many tokens the loss counts, of both endings. The first of a row is never predicted, whatever its label."""
+    other = trained(tokens.rejected) if tokens.rejected else 0
+    return max(0, len(tokens.labels) - 1) - tokens.labels[1:].count(UNTRAINED) + other
 
 
-def _split(tokens: Tokens, limit: int) -> tuple[Tokens, ...]:
-    """Consecutive windows of about equal length, so that no last window is left with a token or two."""
-    length = len(tokens.ids)
-    count = -(-length // limit)
-    edges = [length * at // count for at in range(count + 1)]
-    return tuple(Tokens(tokens.ids[a:b], tokens.labels[a:b]) for a, b in pairwise(edges))
+def _teaches(tokens: Tokens) -> bool:
+    """Whether anything is learned from the row: a class and a prompt have no labels, and two like answers no use."""
+    if other := tokens.rejected:
+        return tokens.ids != other.ids and trained(other) > 0 and trained(replace(tokens, rejected=None)) > 0
+    return trained(tokens) > 0 if tokens.labels else bool(tokens.ids)
+
+
+def _is_prompt(tokens: Tokens) -> bool:
+    return not tokens.labels and tokens.label is None
+
+
+def _first(tokens: Tokens, limit: int) -> Tokens:
+    """The row's first tokens, of both conversations of a pair."""
+    rejected = _first(tokens.rejected, limit) if tokens.rejected else None
+    return replace(tokens, ids=tokens.ids[:limit], labels=tokens.labels[:limit], rejected=rejected)
+
+
+def _split(tokens: Tokens, limit: int, renderer: Renderer) -> tuple[Tokens, ...]:
+    """Consecutive windows, cut where a paragraph or a sentence ends if one does nearby."""
+    places = pairwise(edges(renderer.tokens(tokens.ids), limit))
+    return tuple(Tokens(tokens.ids[start:stop], tokens.labels[start:stop]) for start, stop in places)
 
 
 class Bound:
@@ -166,7 +194,16 @@ class Bound:
         if example.tools or any("tool_calls" in turn for turn in example.messages):
             return None
         frame = self._frame(tuple(turn["role"] for turn in example.messages))
-        return None if frame is None else frame + sum(self._size(turn["content"]) for turn in example.messages)
+        if frame is None:
+            return None
+        most = frame + sum(self._size(turn["content"]) for turn in example.messages)
+        if not example.rejected:
+            return most
+        # Both endings stand in one frame, so only the longer one counts.
+        chosen, rejected = example.messages[-1], example.rejected[-1]
+        if "tool_calls" in rejected:
+            return None
+        return most + max(0, self._size(rejected["content"]) - self._size(chosen["content"]))
 
     def _size(self, text: str) -> int:
         return len(text) if text.isascii() else self._factor * len(text.encode())

@@ -95,21 +95,6 @@ def test_tools_and_their_calls_are_kept(tmp_path: Path) -> None:
     assert examples[0].messages[1] == {"role": "assistant", "content": "", "tool_calls": [call]}
 
 
-@pytest.mark.parametrize(
-    "row, kind",
-    [
-        ({"prompt": "q", "chosen": "a", "rejected": "b"}, "preference"),
-        ({"conversations": [], "chosen": {}, "rejected": {}}, "preference"),
-        ({"prompt": "q", "completion": "a", "label": True}, "preference"),
-        ({"text": "a", "label": "b"}, "labelled"),
-    ],
-)
-def test_a_kind_of_a_later_version_is_named(tmp_path: Path, row: dict[str, Any], kind: str) -> None:
-    examples, log = read(tmp_path, row, row)
-    assert (examples, log.kind, log.total) == ([], kind, 1)
-    assert "this version does not have" in log.findings[0].rule
-
-
 def chat(*roles: str) -> dict[str, Any]:
     return {"messages": [{"role": role, "content": "x"} for role in roles]}
 
@@ -125,7 +110,7 @@ FAULTS = {
     "null": ({"prompt": None, "completion": "a"}, "null", "prompt", "is null"),
     "list": ({"prompt": [], "completion": "a"}, "[]", "prompt", "is a list"),
     "escaped NUL": ({"prompt": "q\0", "completion": "a"}, '"q', "prompt", "NUL"),
-    "missing key": ({"prompt": "q"}, "{", "", '"completion" is missing'),
+    "missing key": ({"question": "q"}, "{", "", '"answer" is missing'),
     "near miss": ({"promt": "q", "completion": "a"}, '"promt"', "promt", '"promt" is not known'),
     "near miss of an optional key": ({"prompt": "q", "completion": "a", "sytem": "s"}, '"sytem"', "sytem", "not known"),
     "no answers": ({"question": "q", "answers": []}, "[]", "answers", "empty"),
@@ -178,6 +163,18 @@ def test_suggestions_name_the_known_word(tmp_path: Path) -> None:
     for row, word in (({"promt": "q", "completion": "a"}, '"prompt"'), (chat("user", "bot"), '"assistant"')):
         _, log = read(tmp_path, row)
         assert word in log.findings[0].fix
+
+
+def test_a_row_that_lacks_a_column_of_its_file_is_no_row_of_another_kind(tmp_path: Path) -> None:
+    good, pair = {"prompt": "q", "completion": "a"}, {"prompt": "q", "chosen": "a", "rejected": "b"}
+    for whole, part, word in (
+        (good, {"prompt": "q"}, "completion"),
+        ({**good, "label": True}, good, "label"),
+        (pair, {"prompt": "q", "chosen": "a"}, "rejected"),
+        ({"text": "t", "label": "a"}, {"text": "t"}, "label"),
+    ):
+        _, log = read(tmp_path, whole, whole, part)
+        assert [(each.line, each.rule) for each in log.findings] == [(3, f'The key "{word}" is missing.')]
 
 
 def test_a_row_of_another_kind_is_a_finding(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,22 +70,23 @@ class Renderer:
     def train(self, example: Example) -> Tokens:
         """All ids of one row; labels on the assistant's turns up to and including the stop token, or on all of a text.
 
-        Raises `InputError` when the template refuses the conversation, or rewrites earlier turns as it goes on.
+        Of answers that were judged only the last turn has labels: it is the one that the judgement is about. A labelled
+        text and a prompt have none. Raises `InputError` when the template refuses the conversation, or rewrites earlier
+        turns as it goes on.
         """
+        if example.label is not None:
+            # No stop token behind it: many bases pad with theirs, and a head reads the last token that is no padding.
+            return Tokens(tuple(self.encode(example.text or "")), (), label=example.label)
         if example.text is not None:
             return self._train_text(example.text)
-        ids: list[int] = []
-        labels: list[int] = []
-        pieces = self._encode(self._cut(*self._tools.arrange(example.messages, example.tools)))
-        for index, piece in enumerate(pieces):
-            trained = self._trained_length(piece) if index % 2 else 0
-            if trained is None:
-                if index == len(pieces) - 1:
-                    piece = [*piece, *self.stop_ids[:1]]
-                trained = len(piece)
-            ids += piece
-            labels += piece[:trained] + [UNTRAINED] * (len(piece) - trained)
-        return Tokens(tuple(ids), tuple(labels))
+        if example.messages[-1]["role"] != "assistant":
+            return Tokens(tuple(self.prompt(example.messages, example.tools)), (), facts=example.facts)
+        pieces = self._cut(*self._tools.arrange(example.messages, example.tools))
+        if example.rejected:
+            return self._train_pair(pieces, self._cut(*self._tools.arrange(example.rejected, example.tools)))
+        if example.wanted is not None:
+            return replace(self._train_last(pieces), label=example.wanted)
+        return self._train_pieces(pieces)
 
     def encode(self, text: str) -> list[int]:
         """The ids of plain text, with what the tokenizer puts in front (a bos token) and nothing behind."""
@@ -105,6 +107,38 @@ class Renderer:
     def stream(self) -> Decoder:
         """A decoder for one answer."""
         return Decoder(self._tokenizer, self._special)
+
+    def _train_pieces(self, pieces: Sequence[str]) -> Tokens:
+        """Ids and labels of a conversation's pieces."""
+        ids: list[int] = []
+        labels: list[int] = []
+        for index, piece in enumerate(self._encode(pieces)):
+            trained = self._trained_length(piece) if index % 2 else 0
+            if trained is None:
+                if index == len(pieces) - 1:
+                    piece = [*piece, *self.stop_ids[:1]]
+                trained = len(piece)
+            ids += piece
+            labels += piece[:trained] + [UNTRAINED] * (len(piece) - trained)
+        return Tokens(tuple(ids), tuple(labels))
+
+    def _train_last(self, pieces: Sequence[str]) -> Tokens:
+        """The same with labels on the last answer only, and nothing behind its stop token."""
+        *opening, answer = self._encode(pieces)
+        trained = self._trained_length(answer)
+        answer = [*answer, *self.stop_ids[:1]] if trained is None else answer[:trained]
+        asked = [each for piece in opening for each in piece]
+        return Tokens((*asked, *answer), (*[UNTRAINED] * len(asked), *answer))
+
+    def _train_pair(self, chosen: Sequence[str], rejected: Sequence[str]) -> Tokens:
+        """Both endings behind the same ids: their pieces are the same up to the last border, so their ids are."""
+        if chosen[:-1] != rejected[:-1]:
+            raise InputError(
+                "What stands before the two answers is not the same once it is rendered.",
+                "One of them calls a tool, and the base's chat template then writes earlier turns in another way.",
+                "Let both answers call a tool or neither, or take another base.",
+            )
+        return replace(self._train_last(chosen), rejected=self._train_last(rejected))
 
     def _train_text(self, text: str) -> Tokens:
         front, lead = self._encode_text(text)

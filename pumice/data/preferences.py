@@ -1,0 +1,112 @@
+"""Answers that somebody judged: pairs of a better and a worse one, and single ones that are wanted or not.
+
+Knows no files and no methods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from pumice.data import chats
+from pumice.data.cells import wrong_type
+from pumice.data.chats import Said, spoken
+from pumice.data.openings import opening, turns
+from pumice.data.rows import Log, Row
+from pumice.records import Example, Turn
+
+Read = Callable[[Row, Log], Example | None]
+
+_ENDINGS = ("chosen", "rejected")
+_JUDGED = {"true": True, "false": False}
+
+
+def pairs(column: str | None) -> Read:
+    """Reads `chosen` and `rejected` behind what `column` asks; None where both are whole conversations.
+
+    Each of the two is text, a message or a list of messages, and in the end one answer of the assistant's.
+    """
+
+    def read(row: Row, log: Log) -> Example | None:
+        before = log.total
+        asked = opening(row, column, log) if column else []
+        called = () if column == "conversations" else chats.tools(row, log)
+        endings = [turns(row, row.value[name], (name,), "assistant", f"The {name} answer", log) for name in _ENDINGS]
+        system = chats.system(row, asked or endings[0], log)
+        if log.total != before:
+            return None
+        chosen, rejected = (_whole(row, *each, asked, log) for each in zip(_ENDINGS, endings, strict=True))
+        if log.total == before:
+            _compare(row, chosen, rejected, log)
+        if log.total != before:
+            return None
+        return Example(row.line, spoken([*system, *chosen]), called, rejected=spoken([*system, *rejected]))
+
+    return read
+
+
+def judged(column: str, answer: str | None) -> Read:
+    """Reads what `column` asks, the answer to it, and `label`: whether that answer is wanted.
+
+    `answer` is None where the conversation in `column` ends with it.
+    """
+
+    def read(row: Row, log: Log) -> Example | None:
+        before = log.total
+        said = opening(row, column, log)
+        called = () if column == "conversations" else chats.tools(row, log)
+        if answer:
+            said += turns(row, row.value[answer], (answer,), "assistant", "The answer", log)
+        system, wanted = chats.system(row, said, log), _wanted(row, log)
+        if log.total == before and chats.check_order(row, said, log):
+            chats.check_answered(row, said, log)
+        return Example(row.line, spoken([*system, *said]), called, wanted=wanted) if log.total == before else None
+
+    return read
+
+
+def _whole(row: Row, name: str, ending: list[Said], asked: list[Said], log: Log) -> list[Said]:
+    """The conversation that ends with `ending`, which may be that conversation itself."""
+    last = ending[-1].turn["role"]
+    whole = len(ending) > 1 and ending[0].turn["role"] in ("system", "user")
+    if last != "assistant":
+        rule = f"The {name} answer is the {last}'s; it must be the assistant's, as it is what the model learns from."
+        log.fault(row, ending[-1].path, rule, "Write the assistant's answer.")
+    elif not asked and not whole:
+        rule = f'The row has no "prompt", so "{name}" must be a whole conversation: a list of messages.'
+        log.fault(row, (name,), rule, 'Add "prompt", or begin the list with what the user asks.')
+    elif asked and whole and spoken(ending[: len(asked)]) != spoken(asked):
+        rule = f'The conversation in "{name}" does not begin with what the row asks.'
+        log.fault(row, (name,), rule, "Let it begin so, or leave the answer alone in it.")
+    return ending if whole else [*asked, *ending]
+
+
+def _compare(row: Row, chosen: Sequence[Said], rejected: Sequence[Said], log: Log) -> None:
+    """Both must be one conversation, in an order that can be trained on, with two answers at its end."""
+    here, there = spoken(chosen[:-1]), spoken(rejected[:-1])
+    if here != there:
+        both = zip(here, there, strict=False)
+        at = next((at for at, (one, other) in enumerate(both) if one != other), min(len(here), len(there)))
+        rule = f'"chosen" and "rejected" differ at turn {at + 1} already; only their last turns may.'
+        log.fault(row, rejected[at].path, rule, "Let both go through the same conversation up to the answer.")
+    elif chats.check_order(row, chosen, log) and _said(chosen[-1].turn) == _said(rejected[-1].turn):
+        exact = chosen[-1].turn == rejected[-1].turn
+        rule = f"The rejected answer is the chosen one{'' if exact else ' but for white space around it'}."
+        log.fault(row, ("rejected",), rule, "Write a worse one, or delete the row: nothing tells them apart.")
+
+
+def _said(turn: Turn) -> tuple[str, object]:
+    return turn["content"].strip(), turn.get("tool_calls")
+
+
+def _wanted(row: Row, log: Log) -> bool | None:
+    """The row's label, true or false; a table without booleans has them as words."""
+    label = row.value["label"]
+    wanted = _JUDGED.get(label.strip().lower()) if type(label) is str else label
+    if type(wanted) is bool:
+        return wanted
+    if type(label) is str:
+        fix = "Write true where the answer is wanted and false where it is not; without the column, all are."
+        log.fault(row, ("label",), f'The label "{label[:40]}" is neither true nor false.', fix)
+    else:
+        wrong_type(row, label, ("label",), log, "true or false")
+    return None
