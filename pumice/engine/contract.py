@@ -27,6 +27,8 @@ class Capabilities:
     """Kinds of `Constraint` that an answer can be held to."""
     embed: bool = False
     """Can turn texts into vectors."""
+    classify: bool = False
+    """Can name classes or give scores; such an engine does nothing else."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,10 @@ class Engine(Protocol):
 
     async def embed(self, batch: Sequence[Sequence[int]]) -> list[list[float]]:
         """One vector of length 1 a text: the mean of what the base makes of its tokens."""
+        ...
+
+    async def classify(self, batch: Sequence[Sequence[int]]) -> list[list[float]]:
+        """One list a text: the probability of each class, or the one score of a model that has no classes."""
         ...
 
     async def load_adapter(self, name: str, folder: Path) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 from gguf import MODEL_ARCH, GGMLQuantizationType, GGUFWriter, LlamaFileType, RopeScalingType, TensorNameMap
 from numpy.typing import NDArray
 
+from pumice.bases.classifiers import classifies
 from pumice.engine import lora, vocabulary
 from pumice.engine.tensors import Array, Entry, folder_entries, replacing
 from pumice.errors import InputError
@@ -70,6 +71,8 @@ def can_convert(folder: Path) -> str | None:
     """Why llama.cpp cannot run the model in this folder, as half a sentence; None when it can. Reads no weights."""
     config = _read_config(folder)
     name = next(iter(config.get("architectures") or []), None)
+    if classifies(name):
+        return "it is a classifier, and llama.cpp runs models that write"
     if name not in ARCHITECTURES:
         return f"its architecture is {name}, and only {', '.join(ARCHITECTURES)} can be converted"
     missing = [key for key in _NEEDED if config.get(key) is None]

@@ -10,9 +10,11 @@ import math
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from pathlib import Path
+from typing import NoReturn
 
 import psutil
 
+from pumice.bases.classifiers import classifies
 from pumice.engine import lora
 from pumice.engine.child import BEHIND, Child
 from pumice.engine.contract import Capabilities, Delta, Generate, Stats, TokenLogprob
@@ -22,6 +24,7 @@ from pumice.errors import InputError, NotFoundError
 CAPABILITIES = Capabilities("transformers", adapters=True, score=True, constraints=frozenset(), embed=True)
 _READER = Capabilities("transformers", adapters=False, score=False, constraints=frozenset(), embed=True)
 """Of a base that was made to read only."""
+_CLASSIFIER = Capabilities("transformers", adapters=False, score=False, constraints=frozenset(), classify=True)
 
 
 async def start(
@@ -32,24 +35,25 @@ async def start(
     Prompt and answer together have at most `context` tokens, by default the model's window. Raises UnavailableError
     when the model cannot be loaded.
     """
-    reads_only = _reads_only(folder)
+    capabilities = _capabilities(folder)
     orders = {
         "model": str(folder.resolve()),
         "threads": threads or psutil.cpu_count(logical=False) or 1,
-        "reads_only": reads_only,
+        "reads_only": capabilities is _READER,
+        "classifies": capabilities.classify,
     }
     child = await Child.start(
         "pumice.engine.hf_child", orders, f"The transformers engine for {folder.name}", cache / "logs", nice
     )
-    return Transformers(child, min(context or math.inf, _window(folder)), reads_only)
+    return Transformers(child, min(context or math.inf, _window(folder)), capabilities)
 
 
 class Transformers:
     """A running transformers process. Made by `start`."""
 
-    def __init__(self, child: Child, context: float, reads_only: bool) -> None:
-        self.capabilities = _READER if reads_only else CAPABILITIES
-        self._child, self._context, self._reads_only = child, context, reads_only
+    def __init__(self, child: Child, context: float, capabilities: Capabilities) -> None:
+        self.capabilities = capabilities
+        self._child, self._context = child, context
         self._adapters: dict[str, Path] = {}
 
     @property
@@ -77,20 +81,28 @@ class Transformers:
 
     async def embed(self, batch: Sequence[Sequence[int]]) -> list[list[float]]:
         """See the contract. Raises InputError for an empty text or one that is longer than the window."""
-        for at, ids in enumerate(batch):
-            if not 1 <= len(ids) <= self._context:
-                raise InputError(
-                    f"Text {at + 1} of {len(batch)} has {len(ids):,} tokens.",
-                    f"Between 1 and {self._context:,.0f} can become a vector.",
-                    "Leave empty texts out, and cut long ones into parts.",
-                )
+        if self.capabilities.classify:
+            _refuse_classifier()
+        self._check_lengths(batch, "become a vector")
         if not batch:
             return []
         answer = await self._child.post("/embed", {"batch": [list(ids) for ids in batch]})
         return [[float(value) for value in vector] for vector in answer["vectors"]]
 
+    async def classify(self, batch: Sequence[Sequence[int]]) -> list[list[float]]:
+        """See the contract. Raises InputError for an empty text or one that is longer than the window."""
+        if not self.capabilities.classify:
+            raise InputError("This model names no classes.", "It is no classifier.", "Name a model that is one.")
+        self._check_lengths(batch, "be classified")
+        if not batch:
+            return []
+        answer = await self._child.post("/classify", {"batch": [list(ids) for ids in batch]})
+        return [[float(value) for value in values] for values in answer["values"]]
+
     async def load_adapter(self, name: str, folder: Path) -> None:
         """See the contract. Any adapter that peft can load will do."""
+        if self.capabilities.classify:
+            _refuse_classifier()
         lora.read_config(folder)
         if self._adapters.get(name) == folder.resolve():
             return
@@ -111,8 +123,19 @@ class Transformers:
         """See the contract."""
         await self._child.stop()
 
+    def _check_lengths(self, batch: Sequence[Sequence[int]], what: str) -> None:
+        for at, ids in enumerate(batch):
+            if not 1 <= len(ids) <= self._context:
+                raise InputError(
+                    f"Text {at + 1} of {len(batch)} has {len(ids):,} tokens.",
+                    f"Between 1 and {self._context:,.0f} can {what}.",
+                    "Leave empty texts out, and cut long ones into parts.",
+                )
+
     def _check_writes(self) -> None:
-        if self._reads_only:
+        if self.capabilities.classify:
+            _refuse_classifier()
+        if self.capabilities is _READER:
             raise InputError(
                 "This base turns texts into vectors; it cannot write.",
                 "It is an encoder: it has no head that chooses a next token.",
@@ -124,10 +147,21 @@ class Transformers:
             raise NotFoundError(f"The adapter {adapter} is not loaded.")
 
 
-def _reads_only(folder: Path) -> bool:
-    """Whether it is an encoder, as its architecture's name tells: `BertModel`, `XLMRobertaForMaskedLM`."""
+def _capabilities(folder: Path) -> Capabilities:
+    """What the model can do, as its architecture's name tells: `BertModel` and `XLMRobertaForMaskedLM` are encoders."""
     name = (json.loads((folder / "config.json").read_bytes()).get("architectures") or [""])[0]
-    return name.endswith("ForMaskedLM") or (name.endswith("Model") and not name.endswith("LMHeadModel"))
+    if classifies(name):
+        return _CLASSIFIER
+    reads_only = name.endswith("ForMaskedLM") or (name.endswith("Model") and not name.endswith("LMHeadModel"))
+    return _READER if reads_only else CAPABILITIES
+
+
+def _refuse_classifier() -> NoReturn:
+    raise InputError(
+        "This model is a classifier: it names classes or gives scores.",
+        "It has no head that chooses a next token.",
+        "Ask it for classes, or name a model that writes.",
+    )
 
 
 def _window(folder: Path) -> float:

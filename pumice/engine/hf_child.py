@@ -1,4 +1,4 @@
-"""The process that holds transformers: llama-server's `/completion`, and `/score` and `/embed`, one at a time.
+"""The process that holds transformers: llama-server's `/completion`, `/score`, `/embed` and `/classify`, one at a time.
 
 Ids in and ids out; it has no tokenizer. Only its parent speaks with it.
 """
@@ -9,19 +9,20 @@ import json
 import logging
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import ThreadingMixIn, UnixStreamServer
 from typing import Any
 
 import torch
-from peft import PeftModel
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModel, AutoModelForCausalLM, GenerationConfig, LogitsProcessor, LogitsProcessorList
 from transformers.generation.streamers import BaseStreamer
 
+from pumice.engine.hf_adapters import Adapters
+from pumice.engine.hf_classifier import Classifier
 from pumice.engine.leash import Leash, read_orders
 from pumice.engine.vocabulary import stop_ids
 
@@ -41,7 +42,7 @@ class Runner:
         self._kind = AutoModel if reads_only else AutoModelForCausalLM
         self._stops = stop_ids(folder, json.loads((folder / "config.json").read_bytes()))
         self._model = self._load()
-        self._adapters: set[str] = set()
+        self._adapters = Adapters(self._model)
         self._lock = threading.Lock()
 
     def _load(self) -> Any:
@@ -55,43 +56,16 @@ class Runner:
     def adapt(self, name: str, folder: str | None) -> None:
         """Load the adapter, in the place of one of the same name, or unload it when there is no folder."""
         with self._lock:
-            if name in self._adapters:
-                self._adapters.remove(name)
-                # peft's model cannot run without any adapter.
-                if self._adapters:
-                    self._model.delete_adapter(name)
-                else:
-                    self._model = self._load()
-            if folder is not None:
-                self._add(name, folder)
-                self._adapters.add(name)
-
-    def _add(self, name: str, folder: str) -> None:
-        if isinstance(self._model, PeftModel):
-            try:
-                self._model.load_adapter(folder, adapter_name=name, is_trainable=False)
-            except Exception:
-                if name in self._model.peft_config:
-                    self._model.delete_adapter(name)
-                raise
-        else:
-            try:
-                self._model = PeftModel.from_pretrained(self._model, folder, adapter_name=name, is_trainable=False)
-            except Exception:
-                # peft has already put its layers into the model.
-                self._model = self._load()
-                raise
-        self._model.eval()
+            if folder is None:
+                self._adapters.take(name)
+            else:
+                self._adapters.put(name, folder)
 
     @contextmanager
     def _as(self, adapter: str | None) -> Iterator[Any]:
         """The model with exactly this adapter; None is the base."""
         with self._lock, torch.no_grad():
-            if adapter is not None:
-                self._model.set_adapter(adapter)
-            hidden = adapter is None and bool(self._adapters)
-            with self._model.disable_adapter() if hidden else nullcontext():
-                yield self._model
+            yield self._adapters.model(adapter)
 
     def complete(self, asked: Mapping[str, Any], streamer: BaseStreamer, watch: Watch) -> None:
         """Generate to `streamer`, which sees the prompt first and then one token at a time, the stop token too."""
@@ -116,8 +90,8 @@ class Runner:
     def score(self, ids: list[int], adapter: str | None, top: int) -> list[Scored]:
         """Each id but the first, with its log-probability given those before it and the `top` most likely."""
         found: list[Scored] = []
-        cache = None
-        with self._as(adapter) as model:
+        with self._as(adapter):
+            model, cache = self._adapters.start(adapter)
             for start in range(0, len(ids) - 1, _SCORED_AT_ONCE):
                 seen = torch.tensor([ids[start : start + _SCORED_AT_ONCE]], device=model.device)
                 last = start + _SCORED_AT_ONCE >= len(ids)
@@ -140,7 +114,7 @@ class Runner:
         order = sorted(range(len(batch)), key=lambda at: len(batch[at]))
         vectors: list[list[float]] = [[]] * len(batch)
         with self._as(None) as model:
-            reader: Any = (model.get_base_model() if isinstance(model, PeftModel) else model).base_model
+            reader: Any = model.base_model
             for start in range(0, len(order), _EMBEDDED_AT_ONCE):
                 places = order[start : start + _EMBEDDED_AT_ONCE]
                 ids = pad_sequence([torch.tensor(batch[at]) for at in places], batch_first=True).to(model.device)
@@ -222,9 +196,10 @@ class Events(BaseStreamer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """The four questions that the parent asks."""
+    """The questions that the parent asks; a classifier is asked for classes only."""
 
     runner: Runner
+    classifier: Classifier
 
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -250,6 +225,8 @@ class Handler(BaseHTTPRequestHandler):
                 self._send({"tokens": self.runner.score(asked["prompt"], asked["adapter"], asked["top"])})
             case "/embed":
                 self._send({"vectors": self.runner.embed(asked["batch"])})
+            case "/classify":
+                self._send({"values": self.classifier.classify(asked["batch"])})
             case "/adapters":
                 self.runner.adapt(asked["name"], asked["folder"])
                 self._send({})
@@ -292,7 +269,10 @@ def main() -> None:
     leash = Leash()
     orders = read_orders()
     torch.set_num_threads(orders["threads"])
-    Handler.runner = Runner(Path(orders["model"]), orders["reads_only"])
+    if orders["classifies"]:
+        Handler.classifier = Classifier(Path(orders["model"]))
+    else:
+        Handler.runner = Runner(Path(orders["model"]), orders["reads_only"])
     server = Server(orders["socket"], Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     leash.announce()

@@ -107,6 +107,10 @@ class LlamaCpp:
         """Always raises: this child is set up for answers (`capabilities.embed` is False)."""
         raise InputError("llama.cpp makes no vectors here.", "", "Use the engine that Pool.embedder gives.")
 
+    async def classify(self, batch: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Always raises: no classifier runs here (`capabilities.classify` is False)."""
+        raise InputError("llama.cpp runs no classifiers here.", "", "Name a classifier: it runs on transformers.")
+
     async def load_adapter(self, name: str, folder: Path) -> None:
         """See the contract. Raises InputError for an adapter that is not plain LoRA or not of this base."""
         path = await asyncio.to_thread(self._converted_adapter, folder)
