@@ -387,7 +387,9 @@ def lengths(found: Check) -> None:
     console.print()
     table("Tokens a row", ["", "rows", ""], rows)
     about = "" if measured.exact else f"about, from {measured.measured:,} rows: "
-    say(f"{about}{measured.trained:,} of {measured.total:,} tokens are trained on.")
+    # Of labelled texts only the class is learned, and of prompts nothing.
+    read = f"{measured.trained:,} of {measured.total:,} tokens are trained on"
+    say(f"{about}{read if measured.trained else f'{measured.total:,} tokens are read'}.")
     say(f"The longest row has {measured.longest:,} tokens; {measured.limit:,} fit. {measured.note}")
 
 

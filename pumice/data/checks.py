@@ -307,9 +307,8 @@ def _warnings(
         yield f"{_rows(duplicates)} the same as an earlier one ({_pairs(duplicates, '=', log, log)})."
     if conflicts.count:
         one, more, what = _CONFLICTS.get(Kind(log.kind), _ANSWERED) if log.kind else _ANSWERED
-        yield (
-            f"{conflicts.count:,} {one if conflicts.count == 1 else more} {what} ({_pairs(conflicts, 'against', log, log)})."
-        )
+        against = _pairs(conflicts, "against", log, log)
+        yield f"{conflicts.count:,} {one if conflicts.count == 1 else more} {what} ({against})."
     if leaks and leaks.count:
         yield (
             f"{_rows(leaks)} in the validation file too ({_pairs(leaks, 'in it', log, other)}): "

@@ -132,7 +132,7 @@ def _stray(columns: frozenset[str], shape: Shape) -> tuple[str, Shape] | None:
 
     A label does not say so: texts, chats and prompts have columns of that name for many reasons.
     """
-    for more in _ALL:
+    for more in sorted(_ALL, key=lambda each: len(each.needs)):
         if set(more.needs) > set(shape.needs):
             for need in sorted(set(more.needs) - {*shape.needs, "label"}):
                 for column in sorted(columns.difference(shape.needs, shape.may)):

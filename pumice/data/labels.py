@@ -83,7 +83,7 @@ class Count:
 
     def _notes(self) -> Iterator[str]:
         if self._judged:
-            yield f"{self._judged[True]:,} answers are wanted, {self._judged[False]:,} are not."
+            yield f"Answers: {self._judged[True]:,} wanted, {self._judged[False]:,} not wanted."
         if not self._classes:
             return
         common = self._classes.most_common()
@@ -100,7 +100,7 @@ class Count:
         single = sorted(name for name, count in common if count == 1)
         if single and len(common) > 1:
             verb = "class has" if len(single) == 1 else "classes have"
-            yield f"{len(single):,} {verb} 1 row only ({_some(single)}): too few to learn it and to ask about it."
+            yield f"{len(single):,} {verb} 1 row only ({_some(single)}): too few both to learn from and to ask about."
 
 
 def _folded(name: str) -> str:

@@ -32,6 +32,9 @@ def pairs(column: str | None) -> Read:
         called = () if column == "conversations" else chats.tools(row, log)
         endings = [turns(row, row.value[name], (name,), "assistant", f"The {name} answer", log) for name in _ENDINGS]
         system = chats.system(row, asked or endings[0], log)
+        if asked and asked[-1].turn["role"] == "assistant":
+            rule = 'The conversation ends with an answer already; "chosen" and "rejected" are the two to choose from.'
+            log.fault(row, asked[-1].path, rule, "Delete its last turn, or add what the user says next.")
         if log.total != before:
             return None
         chosen, rejected = (_whole(row, *each, asked, log) for each in zip(_ENDINGS, endings, strict=True))

@@ -154,3 +154,25 @@ def test_check_raises_only_where_there_is_nothing_to_judge(tmp_path: Path, rende
         checks.check(tmp_path / "none.jsonl", renderer)
     with pytest.raises(InputError, match="max_length = 99999"):
         checks.check(write(tmp_path / "d.jsonl", qa("q")), renderer, max_length=99999)
+
+
+def test_the_sample_of_a_pair_shows_both_endings(tmp_path: Path, renderer: Renderer) -> None:
+    path = write(tmp_path / "d.jsonl", {"prompt": "Who are you?", "chosen": "Pumice.", "rejected": "Never mind, sir."})
+    found = checks.check(path, renderer)
+    assert found.lengths is not None
+    for sample, answer in ((found.sample, "Pumice."), (found.sample_rejected, "Never mind, sir.")):
+        assert "".join(text for text, trained in sample if trained).startswith(answer)
+        assert "Who are you?" in "".join(text for text, trained in sample if not trained)
+    both = (*found.sample, *found.sample_rejected)
+    assert (found.lengths.total, found.lengths.trained) == (len(both), sum(trained for _, trained in both))
+    assert found.lengths.longest == len(found.sample_rejected) > len(found.sample)
+    assert [bar.rows for bar in found.lengths.histogram if bar.over < found.lengths.longest <= bar.upto] == [1]
+
+
+def test_the_sample_of_a_labelled_text_has_its_class_and_trains_no_token(tmp_path: Path, renderer: Renderer) -> None:
+    path = write(tmp_path / "d.jsonl", {"text": "so cheap", "label": "spam"}, {"text": "see you", "label": "ham"})
+    found = checks.check(path, renderer)
+    assert found.lengths is not None
+    assert (found.errors, found.lengths.untrained, found.lengths.trained) == (0, 0, 0)
+    assert ("".join(text for text, _ in found.sample), found.sample_label) == ("so cheap", "spam")
+    assert not any(trained for _, trained in found.sample)

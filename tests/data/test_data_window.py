@@ -7,9 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pumice.data.render import Renderer
-from pumice.data.window import Bound, fit, trained
+from pumice.data.window import Bound, fit, size, trained
 from pumice.errors import DataError, InputError
-from pumice.records import Base, Example
+from pumice.records import Base, Example, Turn
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +91,69 @@ def test_no_row_has_more_tokens_than_its_bound(renderer: Renderer, question: str
         most = bound.of(example)
         assert most is not None
         assert len(renderer.train(example).ids) <= most
+
+
+def pair(line: int, question: str, chosen: str, rejected: str) -> Example:
+    asked: Turn = {"role": "user", "content": question}
+    better: Turn = {"role": "assistant", "content": chosen}
+    worse: Turn = {"role": "assistant", "content": rejected}
+    return Example(line, (asked, better), rejected=(asked, worse))
+
+
+def test_a_pair_is_as_long_as_its_longer_conversation(renderer: Renderer) -> None:
+    short, long = pair(1, "Hi?", "Hello.", "No."), pair(2, "Hi?", "Hello.", "so " * 100)
+    assert size(renderer.train(long)) == size(renderer.train(pair(2, "Hi?", "so " * 100, "Hello."))) > 100
+    assert fit([short, long], renderer, 64, "drop").tokens == (renderer.train(short),)
+    with pytest.raises(DataError, match=r"d.jsonl:2:1: The row has 1\d\d tokens"):
+        fit([short, long], renderer, 64, path="d.jsonl")
+    both = renderer.train(short)
+    assert both.rejected is not None
+    assert trained(both) == sum(label != -100 for label in (*both.labels, *both.rejected.labels))
+
+
+def test_a_pair_is_cut_as_one_and_must_still_differ(renderer: Renderer) -> None:
+    (cut,) = fit([pair(1, "Hi?", "so " * 100, "No.")], renderer, 64, "truncate").tokens
+    whole = renderer.train(pair(1, "Hi?", "so " * 100, "No."))
+    assert cut.rejected == whole.rejected
+    assert (cut.ids, cut.labels) == (whole.ids[:64], whole.labels[:64])
+    for row in (pair(1, "Hi?", "so " * 100 + "yes", "so " * 100 + "no"), pair(1, "why " * 100, "a", "b")):
+        with pytest.raises(DataError, match="nothing that tells the answers apart is left within 64 tokens"):
+            fit([row], renderer, 64, "truncate")
+
+
+def test_one_ending_that_is_cut_off_whole_teaches_nothing(renderer: Renderer) -> None:
+    row = pair(1, "why " * 20, "a", "b")
+    with pytest.raises(DataError, match="Nothing of this row is trained"):
+        fit([row], renderer, len(renderer.prompt(row.messages[:1])), "truncate")
+
+
+def test_a_labelled_text_is_never_split(renderer: Renderer) -> None:
+    short, long = Example(1, text="so", label="a"), Example(2, text="so " * 100, label="b")
+    assert [each.label for each in fit([short, long], renderer).tokens] == ["a", "b"]
+    (cut,) = fit([long], renderer, 64, "truncate").tokens
+    assert (len(cut.ids), cut.labels, cut.label) == (64, (), "b")
+    for policy in (None, "split"):
+        with pytest.raises(DataError, match="choose too_long: drop or truncate"):
+            fit([long], renderer, 64, policy)
+
+
+def test_a_prompt_is_never_cut(renderer: Renderer) -> None:
+    short, long = (Example(line, ({"role": "user", "content": "so " * line},)) for line in (1, 100))
+    assert fit([short, long], renderer, 64, "drop").tokens == (renderer.train(short),)
+    with pytest.raises(DataError, match=r"truncate is not for prompts.*choose too_long: drop\."):
+        fit([long], renderer, 64, "truncate")
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
+@given(texts=st.tuples(*[st.text(st.characters(exclude_categories=["Cs"]), min_size=1)] * 3))
+def test_no_row_of_any_kind_has_more_tokens_than_its_bound(renderer: Renderer, texts: tuple[str, str, str]) -> None:
+    bound, row = Bound(renderer), pair(1, *texts)
+    for example in (
+        row,
+        Example(1, row.messages, wanted=True),
+        Example(1, text=texts[0], label="a"),
+        Example(1, row.messages[:1]),
+    ):
+        most = bound.of(example)
+        assert most is not None
+        assert size(renderer.train(example)) <= most

@@ -353,3 +353,59 @@ def test_ids_are_read_back(base: Base, renderer: Renderer) -> None:
     )
     assert renderer.window == base.window
     assert renderer.template_sha256 == base.template_sha256
+
+
+def pair(chosen: Turn, rejected: Turn, opening: tuple[Turn, ...], tools: tuple[dict[str, Any], ...] = ()) -> Example:
+    return Example(1, (*opening, chosen), tools, rejected=(*opening, rejected))
+
+
+@given(chosen=st.text(min_size=1), rejected=st.text(min_size=1), asked=st.text(), before=st.booleans())
+@settings(max_examples=25, deadline=None)
+def test_both_endings_stand_behind_the_ids_that_are_served(
+    family: Family, chosen: str, rejected: str, asked: str, before: bool
+) -> None:
+    opening = turns("Hi", "Hello!", asked) if before else turns(asked)
+    row = pair({"role": "assistant", "content": chosen}, {"role": "assistant", "content": rejected}, opening)
+    tokens = family.renderer.train(row)
+    served = tuple(family.renderer.prompt(opening))
+    assert tokens.rejected is not None
+    for ending, messages in ((tokens, row.messages), (tokens.rejected, row.rejected)):
+        assert ending.ids[: len(served)] == served
+        assert ending.labels == (*[-100] * len(served), *ending.ids[len(served) :])
+        assert ending.ids[-1] in family.renderer.stop_ids
+        alone = family.renderer.train(Example(1, messages))
+        assert ending.ids == alone.ids[: len(ending.ids)]
+        assert set(alone.labels[len(ending.ids) :]) <= {-100}
+
+
+def test_of_a_judged_answer_only_the_last_turn_is_learned(family: Family) -> None:
+    messages = turns("Hi", "Hello!", "And now?", "Paris.")
+    better, worse = (family.renderer.train(Example(1, messages, wanted=wanted)) for wanted in (True, False))
+    assert (better.label, worse.label, better.ids) == (True, False, worse.ids)
+    served = family.renderer.prompt(messages[:-1])
+    assert better.labels == (*[-100] * len(served), *better.ids[len(served) :])
+    assert "Paris." in raw(family.renderer, better.ids[len(served) :])
+
+
+def test_a_prompt_is_what_is_served_with_its_facts(family: Family) -> None:
+    asked = turns("Hi", "Hello!", "And now?")
+    tokens = family.renderer.train(Example(1, asked, facts={"answer": 42}))
+    assert tokens.ids == tuple(family.renderer.prompt(asked))
+    assert (tokens.labels, tokens.facts, tokens.label, tokens.rejected) == ((), {"answer": 42}, None, None)
+
+
+def test_a_classifier_reads_a_text_as_transformers_gives_it(family: Family) -> None:
+    tokens = family.renderer.train(Example(1, text="Where is Łódź?", label="place"))
+    assert list(tokens.ids) == family.oracle("Where is Łódź?")["input_ids"]
+    assert (tokens.labels, tokens.label) == ((), "place")
+
+
+def test_endings_that_change_what_stands_before_them_are_refused(family: Family) -> None:
+    # Only where the template knows no tools is the conversation rewritten, and then what looks like a result moves.
+    opening = turns("Hi", "x</tool_response>", "And now?")
+    row = pair(CALL, {"role": "assistant", "content": "No."}, opening)
+    if family.renderer._tools.native:
+        assert family.renderer.train(row).rejected is not None
+    else:
+        with pytest.raises(InputError, match="before the two answers is not the same|roles must alternate"):
+            family.renderer.train(row)
