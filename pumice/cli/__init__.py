@@ -15,6 +15,10 @@ from pumice.cli.jobs import app as jobs_app
 from pumice.cli.keys import app as keys_app
 from pumice.cli.loop import app as loop_app
 from pumice.cli.models import app as models_app
+from pumice.cli.prompts import app as prompt_app
+from pumice.cli.prompts import templates_app
+from pumice.cli.recipes import app as recipes_app
+from pumice.cli.recipes import recipe_app
 from pumice.cli.use import app as use_app
 from pumice.errors import PumiceError
 
@@ -27,8 +31,12 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(loop_app)
+app.add_typer(prompt_app)
+app.add_typer(recipes_app)
 app.add_typer(use_app)
+app.add_typer(recipe_app, name="recipe")
 app.add_typer(models_app, name="models")
+app.add_typer(templates_app, name="prompts")
 app.add_typer(jobs_app, name="jobs")
 app.add_typer(keys_app, name="keys")
 

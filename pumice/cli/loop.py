@@ -8,15 +8,20 @@ from typing import Annotated, Literal
 import typer
 
 from pumice import config
-from pumice.cli.shared import BaseModel, Json, dry_run_of, find_start, open_registry, overrides_of, run_job
+from pumice.cli.shared import (
+    BaseModel,
+    Json,
+    Name,
+    Setting,
+    Source,
+    dry_run_of,
+    find_start,
+    open_registry,
+    overrides_of,
+    run_job,
+)
 
 app = typer.Typer()
-
-Source = Annotated[
-    str, typer.Argument(help="A data file (JSONL, JSON, CSV, Parquet, TXT) or a recipe (YAML), here or in s3://.")
-]
-Name = Annotated[str | None, typer.Option("--name", help="Name to register under; by default that of the data file.")]
-Setting = Annotated[list[str] | None, typer.Option("--set", help="Any recipe key: --set epochs=3 --set lora.r=8.")]
 
 
 @app.command()
@@ -89,7 +94,9 @@ def evaluate(
     """Compare a registered model with its base on the same questions."""
     from pumice import show
     from pumice.evaluate import report as reports
+    from pumice.prompting.kept import beside_model
     from pumice.registry.again import compare
+    from pumice.store.documents import Documents
 
     registry, home = open_registry()
     story = show.Story()
@@ -99,6 +106,8 @@ def evaluate(
         show.document({"model": registry.find(model).id, "report": reports.to_json(report)})
     else:
         show.comparison(report)
+        if line := beside_model(registry.find(model), data, report, home, Documents(registry.database)):
+            show.say(f"   {line}")
 
 
 @app.command()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import atexit
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -21,6 +23,11 @@ if TYPE_CHECKING:
     from pumice.train.recipe import Recipe
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+Source = Annotated[
+    str, typer.Argument(help="A data file (JSONL, JSON, CSV, Parquet, TXT) or a recipe (YAML), here or in s3://.")
+]
+Name = Annotated[str | None, typer.Option("--name", help="Name to register under; by default that of the data file.")]
+Setting = Annotated[list[str] | None, typer.Option("--set", help="Any recipe key: --set epochs=3 --set lora.r=8.")]
 BaseModel = Annotated[str | None, typer.Option("--model", help="Base model, or a registered name@version.")]
 
 
@@ -100,15 +107,9 @@ def run_job(task: Literal["run", "train"], source: str, overrides: Mapping[str, 
 def follow(job: Job, home: config.Home, as_json: bool) -> str:
     """Run the job in the foreground and print its story; returns the registered `name@version`."""
     from pumice import show
-    from pumice.foreground import watch
-    from pumice.jobs.launch import Here
     from pumice.records import JobState
 
-    queue, _ = open_queue()
-    story = show.Story()
-    show.say(f"Job {job.id}")
-    ended = watch(job, queue, Here(queue), story.tell)
-    story.end_bar()
+    ended = watch_job(job, home)
     if ended.state is JobState.SUCCEEDED:
         if as_json:
             registry, _ = open_registry()
@@ -123,23 +124,51 @@ def follow(job: Job, home: config.Home, as_json: bool) -> str:
     raise typer.Exit(1)
 
 
+def watch_job(job: Job, home: config.Home) -> Job:
+    """Run the job in the foreground and print its story; the job in its last state."""
+    from pumice import show
+    from pumice.foreground import watch
+    from pumice.jobs.launch import Here
+
+    queue, _ = open_queue()
+    story = show.Story()
+    show.say(f"Job {job.id}")
+    ended = watch(job, queue, Here(queue), story.tell)
+    story.end_bar()
+    return ended
+
+
+def find_job(name: str, queue: Queue, registry: Registry) -> Job:
+    """A job by its id, or the one that made a registered version."""
+    from pumice.errors import NotFoundError
+
+    if not registry.has(name):
+        return queue.get(name)
+    model = registry.find(name)
+    if model.job is None:
+        raise NotFoundError(
+            f"{model.id} was made elsewhere: there is no job of it.", fix="See the jobs: pumice jobs list"
+        )
+    return queue.get(model.job)
+
+
 def dry_run_of(source: str, overrides: Mapping[str, str], as_json: bool) -> None:
     """What `train` would do: the filled-in recipe with its reasons, memory and time."""
     from pumice import show
-    from pumice.plan import check_machine, gather
-    from pumice.registry.start import starting_point
+    from pumice.plan import check_machine, gather, resolve, start_of
     from pumice.train import sizes
-    from pumice.train.recipe import resolve_recipe
 
     recipe = recipe_of(source, overrides)
     check_machine(recipe)
     registry, home = open_registry()
-    base = starting_point(recipe.model, recipe.start, registry, home).base
-    tokens = gather(recipe, base, home).rows.tokens
-    total = sum(row.size for row in tokens)
-    resolved, reasons = resolve_recipe(recipe, base, len(tokens), total)
+    home.cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=home.cache) as folder:
+        base = start_of(recipe, registry, home, Path(folder) / "base").base
+        material = gather(recipe, base, home)
+    resolved, reasons = resolve(recipe, base, material)
+    lengths = [row.size + recipe.knobs.unseen for row in material.rows.tokens]
     on_gpu = bool(sizes.machine().gpus)
-    estimate = sizes.estimate(resolved, base, total, max(row.size for row in tokens), on_gpu)
+    estimate = sizes.estimate(resolved, base, sum(lengths), max(lengths), on_gpu)
     values = resolved.model_dump(mode="json", exclude_none=True)
     if as_json:
         show.document({"recipe": values, "reasons": reasons, "estimate": vars(estimate)})

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -118,7 +118,7 @@ class Recipe(Source):
     @classmethod
     def from_data(cls, data: str | Path, **overrides: Any) -> Recipe:
         """The recipe of a data file alone, with a few keys set. Raises `InputError`."""
-        return make_recipe({"data": _here(str(data)), **overrides})
+        return _located(make_recipe({"data": _here(str(data)), **overrides}), _here)
 
 
 class Resolved(NamedTuple):
@@ -135,6 +135,9 @@ def make_recipe(values: Mapping[str, Any], places: Places = NOWHERE) -> Recipe:
         place = places.at_key(("learning_rate_multiplier",))
         found.append(f"{place}learning_rate_multiplier is for the default rate; learning_rate is set here.")
     method = values.get("method")
+    if method == "pretrain" and (named := [key for key in ("model", "start") if values.get(key) not in (None, DEFAULT)]):
+        rule = "method: pretrain makes a new model and starts from none; leave it out."
+        found += [f"{places.at_key((key,))}{key}: {values[key]}. {rule}" for key in named]
     if isinstance(method, str) and method in METHODS and _must_be_told(METHODS[method]):
         values = {method: {}, **values}
     try:
@@ -179,12 +182,24 @@ def read_recipe(path: Path, uri: str | None = None) -> Recipe:
     """
     values, places = read_yaml(path, uri or str(path))
     recipe = make_recipe(values, places)
+    if uri and recipe.knobs.runs_code:
+        raise InputError(
+            f"{uri} names a program of its own, and a recipe in S3 may not.",
+            "Whoever may write to the bucket could run anything here.",
+            "Copy the recipe to this machine, read it, and run it from there.",
+        )
     folder = path.expanduser().resolve().parent
     named = {key: value for key, value in dict(recipe).items() if value and key in PATHS}
     paths = {key: _beside(value, folder, uri) for key, value in named.items()}
     if recipe.model.startswith((".", "~")) or recipe.model.endswith(".gguf"):
         paths["model"] = str(folder / Path(recipe.model).expanduser())
-    return recipe.model_copy(update=paths)
+    return _located(recipe.model_copy(update=paths), lambda word: _beside(word, folder, uri))
+
+
+def _located(recipe: Recipe, find: Callable[[str], str]) -> Recipe:
+    """The recipe with the files that its method's table names where `find` says."""
+    table: Method | None = dict(recipe)[field(recipe.method)]
+    return recipe.model_copy(update={field(recipe.method): table.located(find)}) if table else recipe
 
 
 def _here(word: str) -> str:
@@ -217,10 +232,15 @@ def change(recipe: Recipe, settings: Mapping[str, str]) -> Recipe:
 
 def write_recipe(recipe: Recipe, path: Path) -> None:
     """Save as YAML every key that is set; `read_recipe` gives the same recipe back."""
+    write_atomic(path, recipe_text(recipe))
+
+
+def recipe_text(recipe: Recipe) -> str:
+    """The YAML that `write_recipe` saves."""
     text = io.StringIO()
     values = recipe.model_dump(mode="json", exclude_none=True)
     YAML().dump(dict(sorted(values.items(), key=lambda item: item[0] in METHODS)), text)
-    write_atomic(path, text.getvalue())
+    return text.getvalue()
 
 
 def resolve_recipe(recipe: Recipe, base: Base, rows: int, tokens: int) -> Resolved:
@@ -235,9 +255,11 @@ def resolve_recipe(recipe: Recipe, base: Base, rows: int, tokens: int) -> Resolv
             filled[key], reasons[key] = value, reason
 
     if recipe.name is None:
-        name = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(recipe.data).stem).strip("-._")[:63] or "model"
-        fill("name", name, f"{name}, after the data file")
-    epochs, reason = defaults.epochs(size)
+        path = Path(recipe.data)
+        word = path.name if path.is_dir() else path.stem
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", word).strip("-._")[:63].rstrip("-._") or "model"
+        fill("name", name, f"{name}, after the data {'folder' if path.is_dir() else 'file'}")
+    epochs, reason = defaults.epochs(size) if knobs.steps is None else defaults.few_epochs(size, knobs.steps)
     fill("epochs", epochs, reason)
     pace = knobs.pace if isinstance(knobs, Objective) else 1.0
     rate, reason = defaults.learning_rate(size, recipe.weights.rate * pace, recipe.method)
@@ -247,7 +269,10 @@ def resolve_recipe(recipe: Recipe, base: Base, rows: int, tokens: int) -> Resolv
         # It has done its work; kept beside the rate it would make the finished recipe one that contradicts itself.
         filled["learning_rate_multiplier"] = None
     fill("learning_rate", rate, reason)
-    at_once, accumulation, reason = defaults.batch(size, recipe.epochs or epochs)
+    if knobs.steps is None:
+        at_once, accumulation, reason = defaults.batch(size, recipe.epochs or epochs)
+    else:
+        at_once, accumulation, reason = defaults.few_at_once(size, knobs.held(size.mean))
     if recipe.batch_size is not None or recipe.gradient_accumulation is not None:
         fill("batch_size", at_once, f"{at_once}; the rows of one batch")
         fill("gradient_accumulation", 1, "1; the weights change after every batch")
@@ -256,4 +281,18 @@ def resolve_recipe(recipe: Recipe, base: Base, rows: int, tokens: int) -> Resolv
         fill("gradient_accumulation", accumulation, f"{accumulation}; {at_once * accumulation} rows a step")
     fill("max_length", base.window, f"{base.window:,}, what the model can see at once")
     tables = {field(recipe.method): knobs, field(recipe.way): recipe.weights}
-    return Resolved(recipe.model_copy(update={**filled, **tables}), reasons)
+    resolved = recipe.model_copy(update={**filled, **tables})
+    check_steps(resolved, rows)
+    return Resolved(resolved, reasons)
+
+
+def check_steps(recipe: Recipe, rows: int) -> None:
+    """Raise `InputError` where a step needs more different rows than there are, and none would be made."""
+    a_step = (recipe.batch_size or 1) * (recipe.gradient_accumulation or 1)
+    if recipe.knobs.steps is not None and rows < a_step:
+        raise InputError(
+            f"batch_size {recipe.batch_size} x gradient_accumulation {recipe.gradient_accumulation} are {a_step} "
+            f"prompts a step, and there are {rows:,}.",
+            f"With method: {recipe.method}, the prompts of a step are all different ones.",
+            "Lower batch_size or gradient_accumulation, or add prompts.",
+        )

@@ -20,7 +20,7 @@ import psutil
 
 from pumice.bases.catalogue import CATALOGUE, Entry
 from pumice.records import Base
-from pumice.train.methods import Full, Lora, Weights
+from pumice.train.methods import Full, Lora, Method, Weights
 from pumice.train.recipe import Recipe
 
 # Python with torch, transformers and TRL, before any weight.
@@ -33,6 +33,7 @@ REACHED = 0.5
 GPU_FLOPS = 100e12
 # What catalogue and doctor mean by "can train": a step of this many tokens fits.
 REFERENCE_TOKENS = 1024
+REFERENCE = next(entry for entry in CATALOGUE if entry.id == "meta-llama/Llama-3.2-1B-Instruct")
 
 Way = Literal["full", "lora", "qlora"]
 
@@ -133,6 +134,18 @@ def needed(shape: Shape, knobs: Weights, tokens: int, on_gpu: bool, squeezed: bo
     logits = 3 * 256 * shape.vocabulary * 4
     # A trained number needs its gradient and the two running means of Adam.
     return (0 if on_gpu else PROCESS_BYTES) + weights + trained * 12 + kept + logits
+
+
+FACTOR_MEANS = (
+    "memory: all that a step of 1,024 tokens takes on a CPU, in units of the base's own weights in 32 bits, for a "
+    "model with a billion of them."
+)
+
+
+def factor(method: type[Method]) -> float:
+    """Memory of a step in units of the base's weights; `FACTOR_MEANS` says which step."""
+    weights = method() if issubclass(method, Weights) else Lora()
+    return needed(REFERENCE, weights.resolved(), REFERENCE_TOKENS, False) / (4 * REFERENCE.parameters)
 
 
 def machine() -> Machine:

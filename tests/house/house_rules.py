@@ -8,15 +8,29 @@ from pathlib import Path
 
 # In the order in which data flows; a room imports only earlier ones.
 ROOMS = """
-    errors records config handbook store bases data engine train evaluate registry plan pipeline jobs knowledge agents
-    traffic api deploy doctor show talk foreground cli __main__
+    errors records config handbook store bases data engine train evaluate registry prompting plan pipeline jobs knowledge
+    agents traffic api deploy doctor show plot talk foreground sweep cli __main__
 """.split()  # noqa: SIM905
 
 # Which places (a room, or a path inside one) may import a library.
 MAY_IMPORT = {
-    "torch": ("engine/hf_child", "train/trainers", "train/loop", "train/fast"),
-    "transformers": ("bases/unpack", "engine/hf_child", "train/trainers", "train/loop", "train/fast"),
-    "peft": ("engine/hf_child", "train/trainers", "train/loop"),
+    "torch": (
+        "engine/hf_child",
+        "engine/hf_adapters",
+        "engine/hf_classifier",
+        "train/trainers",
+        "train/loop",
+        "train/fast",
+    ),
+    "transformers": (
+        "bases/unpack",
+        "engine/hf_child",
+        "engine/hf_classifier",
+        "train/trainers",
+        "train/loop",
+        "train/fast",
+    ),
+    "peft": ("engine/hf_adapters", "train/trainers", "train/loop"),
     "trl": ("train/trainers",),
     "accelerate": ("train/trainers", "train/loop"),
     "xllamacpp": ("engine/llamacpp_child",),
@@ -31,6 +45,7 @@ MAY_IMPORT = {
     "typer": ("cli",),
     "botocore": ("api/aws",),
     "boto3": ("deploy",),
+    "matplotlib": ("plot",),
     "nanio": ("store/s3", "api/aws"),
 }
 LATE_IMPORTS = ("cli", "jobs/worker.py")

@@ -1,0 +1,148 @@
+"""Many runs of one recipe with other values, the best by its held-out score. Does not know how a run is made or shown.
+
+Every trial is a job of its own and registers a version of its own, so that nothing is lost when the sweep ends early.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from pumice.errors import InputError
+from pumice.evaluate.compare import deciding
+from pumice.records import Job, JobState, Model
+from pumice.train.recipe import Recipe, change
+
+
+@dataclass(frozen=True)
+class Values:
+    """What one key may be: words to choose from, or any number of a range."""
+
+    key: str
+    words: tuple[str, ...] = ()
+    low: float = 0.0
+    high: float = 0.0
+
+    @property
+    def whole(self) -> bool:
+        """Whether the range is one of whole numbers."""
+        return self.low.is_integer() and self.high.is_integer() and self.low >= 1
+
+    def draw(self, dice: random.Random) -> str:
+        """One value; a range over more than a factor of ten is drawn evenly in its logarithm."""
+        if self.words:
+            return dice.choice(self.words)
+        if self.low > 0 and self.high / self.low > 10:
+            value = math.exp(dice.uniform(math.log(self.low), math.log(self.high)))
+        else:
+            value = dice.uniform(self.low, self.high)
+        return str(round(value)) if self.whole else f"{value:.3g}"
+
+
+@dataclass(frozen=True)
+class Result:
+    """One trial: what was set, the job, and how its model did on rows that were held out."""
+
+    settings: Mapping[str, str]
+    job: Job
+    model: str | None
+    name: str
+    """The score by which trials are compared; "" where there is none."""
+    score: float
+    """Larger is better; -infinity for a trial that failed."""
+
+
+def parse(texts: Sequence[str]) -> tuple[Values, ...]:
+    """`lora.r=8,16` and `learning_rate=1e-4..1e-2`. Raises `InputError` for anything else."""
+    found = []
+    for text in texts:
+        key, equals, given = text.partition("=")
+        if not equals or not given:
+            raise InputError(f"--over {text}: write KEY=VALUE,VALUE or KEY=LOW..HIGH.", fix="As in --over lora.r=8,16")
+        low, dots, high = given.partition("..")
+        if not dots:
+            found.append(Values(key, tuple(word.strip() for word in given.split(","))))
+            continue
+        try:
+            ends = float(low), float(high)
+        except ValueError:
+            raise InputError(f"--over {text}: {low} and {high} are no numbers.", fix="As in 1e-4..1e-2") from None
+        if not ends[0] < ends[1]:
+            raise InputError(f"--over {text}: {low} is not below {high}.", fix="Write the smaller number first.")
+        found.append(Values(key, (), *ends))
+    if not found:
+        raise InputError("Nothing varies.", "A sweep tries values of recipe keys.", "As in --over lora.r=8,16")
+    return tuple(found)
+
+
+def plan(space: Sequence[Values], trials: int | None, seed: int) -> list[dict[str, str]]:
+    """The settings of each trial: the whole grid, or so many drawn from it without repeating one."""
+    ranges = [values.key for values in space if not values.words]
+    if ranges and trials is None:
+        raise InputError(
+            f"{', '.join(ranges)} has endlessly many values.", "A range is drawn from.", "Say how often: --trials 8"
+        )
+    dice = random.Random(seed)
+    if not ranges:
+        grid = [
+            dict(zip((values.key for values in space), words, strict=True))
+            for words in itertools.product(*(values.words for values in space))
+        ]
+        return grid if trials is None or trials >= len(grid) else dice.sample(grid, trials)
+    return [{values.key: values.draw(dice) for values in space} for _ in range(trials or 0)]
+
+
+def sweep(
+    recipe: Recipe,
+    settings: Sequence[Mapping[str, str]],
+    minutes: float | None,
+    run: Callable[[Recipe], Job],
+    find: Callable[[str], Model],
+) -> Iterator[Result]:
+    """Each trial's result as it ends; no trial is begun when `minutes` are over. `run` makes and follows one job.
+
+    Every recipe is made before the first is run, so that a mistake costs nothing. A trial that fails is a result; one
+    that was stopped ends the sweep. Raises `InputError` where no rows are held out: nothing could be compared.
+    """
+    recipes = [change(recipe, each) for each in settings]
+    began = time.monotonic()
+    for each, varied in zip(settings, recipes, strict=True):
+        if minutes is not None and time.monotonic() - began > 60 * minutes:
+            return
+        job = run(varied)
+        if job.state is JobState.STOPPED:
+            return
+        yield judged(each, job, find)
+
+
+def judged(settings: Mapping[str, str], job: Job, find: Callable[[str], Model]) -> Result:
+    """A job's result by the score that its report's verdict follows."""
+    if job.state is not JobState.SUCCEEDED or job.model is None:
+        return Result(settings, job, None, "", -math.inf)
+    report = find(job.model).report
+    assert report is not None, "a run leaves a report"
+    if report.set == "recall of trained rows":
+        raise InputError(
+            "No rows were held out, so the best trial would be the one that learned its rows by heart.",
+            "Trials are compared by what they have not seen.",
+            "Give a validation file, or at least 200 rows.",
+        )
+    name = deciding(report.differences)
+    score = {
+        "accuracy": report.tuned.accuracy,
+        "reward": report.tuned.reward,
+        "token_f1": report.tuned.token_f1,
+        "loss": None if report.tuned.loss is None else -report.tuned.loss,
+    }[name]
+    assert score is not None, "a score that was compared is there"
+    return Result(settings, job, job.model, name, score)
+
+
+def best(results: Sequence[Result]) -> Result | None:
+    """The trial with the largest score, the earlier of two equal ones; None where all failed."""
+    done = [result for result in results if result.model]
+    return max(done, key=lambda result: result.score) if done else None

@@ -1,0 +1,108 @@
+"""LLaMA-Factory's YAML. Source: its `hparams` and `examples`, version 0.9. Knows no data but `dataset_info.json`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from pumice.errors import InputError
+from pumice.train.foreign.dialect import Reading, beside
+
+NAME = "LLaMA-Factory"
+MARKS = frozenset({"model_name_or_path", "finetuning_type", "stage"})
+"""Keys that tell its files."""
+
+SAME: Mapping[str, str] = {
+    "model_name_or_path": "model",
+    "num_train_epochs": "epochs",
+    "learning_rate": "learning_rate",
+    "per_device_train_batch_size": "batch_size",
+    "gradient_accumulation_steps": "gradient_accumulation",
+    "cutoff_len": "max_length",
+    "warmup_steps": "warmup_steps",
+    "save_steps": "save_steps",
+    "seed": "seed",
+}
+IGNORED: Mapping[str, str] = {
+    "do_train": "training is what a recipe is for",
+    "template": "the base's own chat template is used, in training and in serving",
+    "trust_remote_code": "code of a model is never run",
+    "output_dir": "results are registered by name: pumice models list",
+    "warmup_ratio": "say warmup_steps",
+    "lr_scheduler_type": "the rate falls to 0 in a straight line",
+    "max_steps": "say epochs",
+    "max_samples": "every row is trained on",
+    "val_size": "rows are held out by what they say; or name a file: validation",
+    "bf16": "precision is chosen for the machine",
+    "fp16": "precision is chosen for the machine",
+}
+METHODS: Mapping[str, str] = {"pt": "cpt", "dpo": "dpo", "kto": "kto", "rm": "reward", "ppo": "rlhf"}
+LORA: Mapping[str, str] = {"lora_rank": "r", "lora_alpha": "alpha", "lora_dropout": "dropout"}
+
+
+def read(reading: Reading) -> None:
+    """Fill the recipe. Raises `InputError` for a stage or a kind of weights that has no equal."""
+    reading.rename(SAME)
+    weights = _weights(reading)
+    stage = reading.take("stage", "sft")
+    if stage not in {"sft", *METHODS}:
+        raise InputError(f"stage: {stage} has no equal here.", f"Known are sft, {', '.join(METHODS)}.")
+    loss = reading.take("pref_loss", "sigmoid")
+    method = "orpo" if stage == "dpo" and loss == "orpo" else METHODS.get(stage, weights)
+    if method == "dpo" and loss != "sigmoid":
+        reading.left_out["pref_loss"] = f"{loss} has no equal; dpo's own loss is taken"
+    reading.put("method", method)
+    if method != weights:
+        reading.put(f"{method}.weights", weights)
+    if (beta := reading.take("pref_beta")) is not None and method in ("dpo", "kto", "orpo"):
+        reading.put(f"{method}.beta", beta)
+    if method == "kto":
+        reading.rename({"kto_chosen_weight": "kto.desirable_weight", "kto_rejected_weight": "kto.undesirable_weight"})
+    if method == "rlhf":
+        reading.rename({"reward_model": "rlhf.reward"})
+        reading.notes.append("ppo became rlhf with grpo; rlhf.reward must name a registered reward model or a scorer.")
+    if (packing := reading.take("packing")) is not None:
+        reading.put("packing", packing)
+    if "max_length" in reading.recipe:
+        reading.put("too_long", "truncate")
+    _data(reading)
+    reading.finish(IGNORED)
+
+
+def _weights(reading: Reading) -> str:
+    """The weights that are trained, with their table."""
+    kind, bits = reading.take("finetuning_type", "lora"), reading.take("quantization_bit")
+    if kind == "full":
+        return "full"
+    if kind == "freeze":
+        reading.put("last-layers.blocks", abs(int(reading.take("freeze_trainable_layers", 2))))
+        return "last-layers"
+    if kind != "lora":
+        raise InputError(f"finetuning_type: {kind} has no equal here.", "Known are lora, full and freeze.")
+    dora, rslora = reading.take("use_dora"), reading.take("use_rslora")
+    name = "qlora" if bits else "dora" if dora else "rslora" if rslora else "lora"
+    for theirs, ours in LORA.items():
+        if (value := reading.take(theirs)) is not None:
+            reading.put(f"{name}.{ours}", value)
+    targets = reading.take("lora_target", "all")
+    names = targets if isinstance(targets, list) else [each.strip() for each in str(targets).split(",")]
+    if names != ["all"]:
+        reading.put(f"{name}.targets", names)
+    return name
+
+
+def _data(reading: Reading) -> None:
+    """The first data set's file, found through `dataset_info.json` where that lies in `dataset_dir`."""
+    names = reading.take("dataset")
+    if not names:
+        raise InputError("dataset is missing.", "A recipe names the file that it trains on.", "Name one data set.")
+    first, *others = names if isinstance(names, list) else [each.strip() for each in str(names).split(",")]
+    if others:
+        reading.left_out["dataset"] = f"only {first} is taken; put the rows of {', '.join(others)} into its file"
+    place = reading.folder / reading.take("dataset_dir", "data")
+    info = place / "dataset_info.json"
+    entry = json.loads(info.read_text("utf-8")).get(first, {}) if info.is_file() else {}
+    file = entry.get("file_name", f"{first}.json")
+    if not entry:
+        reading.notes.append(f"{first} is in no dataset_info.json that was found: see that data names the right file.")
+    reading.put("data", beside(file, place))
