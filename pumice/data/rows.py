@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_right
+from collections.abc import Sequence
 from typing import Any, BinaryIO
 
 from pumice.data import broken, locate
@@ -41,18 +42,25 @@ class Log:
         self.total = 0
         self.notes: list[str] = []
         self.kind: str | None = None
+        self.documents: Sequence[str] = ()
+        """Names of the documents where each row is a whole one: place (n, m) is then page, or line, m of the n-th."""
+        self._places: list[tuple[int, int]] = []
 
     def wants(self, line: int) -> bool:
         """False when a finding on this line would be counted only, so that its place need not be sought."""
-        return len(self.findings) < FIRST or line < self.findings[-1].line
+        return len(self.findings) < FIRST or line < self._places[-1][0]
 
     def add(self, place: tuple[int, int], field: str, rule: str, fix: str) -> None:
         """One error at a line and column."""
         self.total += 1
         if self.wants(place[0]):
-            finding = Finding(self.path, *place, field, rule, fix)
-            insort(self.findings, finding, key=lambda each: (each.line, each.column))
-            del self.findings[FIRST:]
+            path, line, column = self.path, *place
+            if self.documents:
+                path, line, column = self.documents[place[0] - 1], place[1], 1
+            at = bisect_right(self._places, place)
+            self._places.insert(at, place)
+            self.findings.insert(at, Finding(path, line, column, field, rule, fix))
+            del self._places[FIRST:], self.findings[FIRST:]
 
     def fault(self, row: Row, path: locate.Path, rule: str, fix: str, key: bool = False) -> None:
         """One error in a row, at the value at `path`."""
@@ -64,6 +72,16 @@ class Log:
     def note(self, text: str) -> None:
         """Something that was accepted, and that the user should know."""
         self.notes.append(text)
+
+    def row(self, line: int) -> str:
+        """What a user calls the row on this line: `line 3`, or its document's name."""
+        return self.documents[line - 1] if self.documents else f"line {line}"
+
+    def rows(self, lines: Sequence[int]) -> str:
+        """The same for several: `lines 3, 7`, or the documents' names."""
+        if self.documents or len(lines) == 1:
+            return ", ".join(map(self.row, lines))
+        return f"lines {', '.join(map(str, lines))}"
 
     def raise_errors(self) -> None:
         """Raises DataError if anything was found."""

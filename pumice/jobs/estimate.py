@@ -15,6 +15,7 @@ from pumice.bases import resolve
 from pumice.bases.catalogue import CATALOGUE, Entry
 from pumice.bases.describe import check_weights, describe, is_complete
 from pumice.config import Home
+from pumice.data import documents
 from pumice.data.read import rows
 from pumice.data.rows import Log
 from pumice.errors import InputError
@@ -46,6 +47,8 @@ def memory_of(recipe: Recipe, registry: Registry, home: Home) -> int | None:
         # The job itself says what is wrong with its data.
         return None
     longest = min(longest, recipe.max_length or base.window)
+    # What is longer is split.
+    count = max(count, math.ceil(tokens / longest))
     resolved, _ = resolve_recipe(recipe, base, count, max(tokens, 1))
     training = sizes.estimate(resolved, base, max(tokens, 1), longest).memory_bytes
     return max(training, evaluating(base, recipe.makes_adapter))
@@ -97,7 +100,15 @@ def as_base(entry: Entry) -> Base:
 
 
 def sample(path: Path) -> tuple[int, int, int]:
-    """Rows, tokens in all and in the longest row, guessed from the first rows. Raises `InputError` for no data."""
+    """Rows, tokens in all and in the longest row, guessed from the first rows. Raises `InputError` for no data.
+
+    Documents are judged by their sizes alone: a large one takes its time to read.
+    """
+    if documents.are_documents(path):
+        lengths = [math.ceil(size / BYTES_A_TOKEN) for size in documents.text_sizes(path)]
+        if not lengths:
+            raise InputError(f"{path} holds no documents.")
+        return len(lengths), sum(lengths), max(lengths)
     lengths = [
         math.ceil(len(orjson.dumps(row.value, default=str)) / BYTES_A_TOKEN)
         for row in islice(rows(path, Log(str(path))), SAMPLED)

@@ -73,7 +73,7 @@ def test_an_object_that_is_not_there_is_told_by_its_address(ask: Ask, home: Home
 
 def test_what_cannot_be_read_is_told_by_its_address(ask: Ask, objects: Objects, home: Home) -> None:
     for name, content, rule in (
-        ("x.pdf", b"%PDF", "documents are not read"),
+        ("x.pdf", b"text", "is not a PDF document"),
         ("x.xyz", b"x", "is not known"),
         ("x.csv", b"PK\x03\x04", "a ZIP archive"),
         ("x.parquet", b"PAR1 and nothing else", "is damaged"),
