@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from pumice.bases.classifiers import classifies
 from pumice.engine import lora, vocabulary
+from pumice.engine.adapter import read_config
 from pumice.engine.tensors import Array, Entry, folder_entries, replacing
 from pumice.errors import InputError
 
@@ -128,7 +129,7 @@ def write_adapter(adapter: Path, base: Path, out: Path) -> None:
     config = _read_config(base)
     architecture = ARCHITECTURES[config["architectures"][0]]
     names = gguf.get_tensor_name_map(architecture.arch, config["num_hidden_layers"])
-    alpha = float(lora.read_config(adapter)["lora_alpha"])
+    alpha = float(read_config(adapter)["lora_alpha"])
     blocks = []
     for pair in lora.fitting_pairs(adapter, base):
         name = _gguf_name(names, f"{pair.module}.weight", adapter)

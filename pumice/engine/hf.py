@@ -15,7 +15,7 @@ from typing import NoReturn
 import psutil
 
 from pumice.bases.classifiers import classifies
-from pumice.engine import lora
+from pumice.engine import adapter as adapters
 from pumice.engine.child import BEHIND, Child
 from pumice.engine.contract import Capabilities, Delta, Generate, Stats, TokenLogprob
 from pumice.engine.wire import room_for
@@ -55,6 +55,8 @@ class Transformers:
         self.capabilities = capabilities
         self._child, self._context = child, context
         self._adapters: dict[str, Path] = {}
+        self._fronts: dict[str, int] = {}
+        """Positions of the window that each takes for itself."""
 
     @property
     def alive(self) -> bool:
@@ -65,7 +67,7 @@ class Transformers:
         """See the contract. Raises InputError for a prompt that leaves no room in the window, and for constraints."""
         self._check_writes()
         self._check(request.adapter)
-        room = room_for(request, self._context, self.capabilities)
+        room = room_for(request, self._room(request.adapter), self.capabilities)
         async with aclosing(self._child.complete(request, room, {"adapter": request.adapter})) as deltas:
             async for delta in deltas:
                 yield delta
@@ -74,8 +76,9 @@ class Transformers:
         """See the contract."""
         self._check_writes()
         self._check(adapter)
-        if not 2 <= len(ids) <= self._context:
-            raise InputError(f"{len(ids)} ids cannot be scored; between 2 and {self._context} can.")
+        room = self._room(adapter)
+        if not 2 <= len(ids) <= room:
+            raise InputError(f"{len(ids)} ids cannot be scored; between 2 and {room} can.")
         answer = await self._child.post("/score", {"prompt": list(ids), "adapter": adapter, "top": top})
         return [TokenLogprob(id_, logprob, tuple(map(tuple, best))) for id_, logprob, best in answer["tokens"]]
 
@@ -103,16 +106,16 @@ class Transformers:
         """See the contract. Any adapter that peft can load will do."""
         if self.capabilities.classify:
             _refuse_classifier()
-        lora.read_config(folder)
+        front = adapters.in_front(folder)
         if self._adapters.get(name) == folder.resolve():
             return
         await self._child.post("/adapters", {"name": name, "folder": str(folder.resolve())})
-        self._adapters[name] = folder.resolve()
+        self._adapters[name], self._fronts[name] = folder.resolve(), front
 
     async def unload_adapter(self, name: str) -> None:
         """See the contract."""
         self._check(name)
-        del self._adapters[name]
+        del self._adapters[name], self._fronts[name]
         await self._child.post("/adapters", {"name": name, "folder": None})
 
     async def stats(self) -> Stats:
@@ -141,6 +144,10 @@ class Transformers:
                 "It is an encoder: it has no head that chooses a next token.",
                 "Ask it for embeddings, or name a base that answers.",
             )
+
+    def _room(self, adapter: str | None) -> float:
+        """Tokens of a conversation that fit into the window."""
+        return self._context - self._fronts.get(adapter or "", 0)
 
     def _check(self, adapter: str | None) -> None:
         if adapter is not None and adapter not in self._adapters:

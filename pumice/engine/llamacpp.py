@@ -17,7 +17,8 @@ from pathlib import Path
 
 import psutil
 
-from pumice.engine import constraints, gguf, lora, vocabulary
+from pumice.engine import constraints, gguf, vocabulary
+from pumice.engine.adapter import CONFIG, read_config
 from pumice.engine.child import BEHIND, Child
 from pumice.engine.contract import CONTEXT, Capabilities, Delta, Generate, Stats, TokenLogprob
 from pumice.engine.wire import room_for
@@ -200,7 +201,7 @@ class LlamaCpp:
         return out
 
     def _converted_adapter(self, adapter: Path) -> Path:
-        lora.read_config(adapter)
+        read_config(adapter)
         out = self._cache / "gguf" / f"{_fingerprint(self._folder)}-{_fingerprint(adapter)}-lora.gguf"
         if not out.is_file():
             gguf.write_adapter(adapter, self._folder, out)
@@ -219,4 +220,4 @@ def _fingerprint(folder: Path) -> str:
     return digest.hexdigest()[:24]
 
 
-_READ = ("config.json", "generation_config.json", "tokenizer.json", "chat_template.jinja", lora.CONFIG)
+_READ = ("config.json", "generation_config.json", "tokenizer.json", "chat_template.jinja", CONFIG)

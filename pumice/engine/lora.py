@@ -1,11 +1,12 @@
-"""Reads a peft LoRA folder as pairs of matrices with their scale, and says which adapters are more than that.
+"""Reads a peft LoRA folder as pairs of matrices with their scale, of a DoRA with the length of each output as well.
+
+It says which adapters are more than that.
 
 This module knows neither GGUF nor how a merged model is stored.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -15,10 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from pumice.engine.tensors import Array, Entry, entries, folder_entries
-from pumice.errors import InputError, NotFoundError
-
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+from pumice.engine.adapter import WEIGHTS, check_sizes, read_config
+from pumice.engine.tensors import Array, Entry, entries
+from pumice.errors import InputError
 
 # What peft can add to plain low-rank pairs; each changes what the model computes.
 _MORE = (
@@ -37,12 +37,12 @@ _MORE = (
     "use_qalora",
 )
 _PLAIN_STARTS = (True, False, None, "gaussian", "eva", "orthogonal")
-_TENSOR = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
+_TENSOR = re.compile(r"base_model\.model\.(.+)\.lora_(A|B|magnitude_vector)(?:\.weight)?")
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One adapted weight: it becomes `W + scale * B @ A`."""
+    """One adapted weight: it becomes `W + scale * B @ A`, and then each of its rows gets its length."""
 
     module: str
     """The module's name in the base, such as `model.layers.0.self_attn.q_proj`."""
@@ -51,6 +51,16 @@ class Pair:
     b: Entry
     """(out, rank)."""
     scale: float
+    length: Entry | None = None
+    """(out,). Of a DoRA."""
+
+    def applied(self, weight: Array) -> Array:
+        """What becomes of the weight, (out, in). DoRA: Liu et al. 2024, arXiv:2402.09353, equation 5."""
+        changed: Array = weight + self.delta()
+        if self.length is None:
+            return changed
+        stretched: Array = changed * (self.length.read() / np.linalg.norm(changed, axis=1))[:, None]
+        return stretched
 
     def delta(self) -> Array:
         """What is added to the weight, (out, in)."""
@@ -58,25 +68,13 @@ class Pair:
         return scaled @ self.a.read()
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """The adapter's configuration. Raises NotFoundError when the folder holds no adapter."""
-    for name in (CONFIG, WEIGHTS):
-        if not (folder / name).is_file():
-            raise NotFoundError(f"{folder} holds no adapter.", f"{name} is missing.", "Name a folder that peft saved.")
-    try:
-        config = json.loads((folder / CONFIG).read_bytes())
-    except ValueError as error:
-        raise InputError(f"{folder / CONFIG} is no JSON.", str(error), "Save the adapter again.") from error
-    return dict(config)
-
-
-def more_than_pairs(folder: Path) -> str | None:
-    """Why the adapter is not a plain LoRA, as half a sentence; None when it is one."""
+def more_than_pairs(folder: Path, lengths: bool = False) -> str | None:
+    """Why the adapter is not a plain LoRA, or with `lengths` a DoRA, as half a sentence; None when it is one."""
     config = read_config(folder)
     if config.get("peft_type") != "LORA":
         return f"it is of type {config.get('peft_type')}, not LORA"
     for name in _MORE:
-        if config.get(name):
+        if config.get(name) and not (lengths and name == "use_dora"):
             return f"it uses {name}"
     if config.get("bias", "none") != "none":
         return "it trains biases"
@@ -86,45 +84,30 @@ def more_than_pairs(folder: Path) -> str | None:
     return f"it holds {odd[0]}" if odd else None
 
 
-def pairs(folder: Path) -> Iterator[Pair]:
+def pairs(folder: Path, lengths: bool = False) -> Iterator[Pair]:
     """The adapter's pairs in the order of the file. Raises InputError for what `more_than_pairs` names."""
-    reason = more_than_pairs(folder)
+    reason = more_than_pairs(folder, lengths)
     if reason:
         raise InputError(
             f"The adapter {folder} cannot be taken apart: {reason}.", "Only plain LoRA can.", "Serve it unmerged."
         )
     config = read_config(folder)
-    halves: dict[str, dict[str, Entry]] = {}
+    parts: dict[str, dict[str, Entry]] = {}
     for entry in entries(folder / WEIGHTS):
         match = _TENSOR.fullmatch(entry.name)
         assert match
-        halves.setdefault(match[1], {})[match[2]] = entry
-    for module, half in halves.items():
-        if set(half) != {"A", "B"} or half["A"].shape[0] != half["B"].shape[1]:
+        parts.setdefault(match[1], {})[match[2]] = entry
+    for module, part in parts.items():
+        a, b, length = (part.get(name) for name in ("A", "B", "magnitude_vector"))
+        if a is None or b is None or a.shape[0] != b.shape[1] or (length and length.shape != b.shape[:1]):
             raise InputError(f"The adapter {folder} is broken at {module}.", "A and B do not fit.", "Save it again.")
-        yield Pair(module, half["A"], half["B"], _scale(config, module, half["A"].shape[0]))
+        yield Pair(module, a, b, _scale(config, module, a.shape[0]), length)
 
 
 def fitting_pairs(adapter: Path, base: Path) -> list[Pair]:
     """The adapter's pairs. Raises InputError as well when one has no weight of its own and its size in the base."""
-    shapes = {entry.name: entry.shape for entry in folder_entries(base)}
-    if json.loads((base / "config.json").read_bytes()).get("tie_word_embeddings"):
-        shapes.pop("lm_head.weight", None)
     found = list(pairs(adapter))
-    for pair in found:
-        shape, wanted = shapes.get(f"{pair.module}.weight"), (pair.b.shape[0], pair.a.shape[1])
-        if shape is None:
-            raise InputError(
-                f"The adapter {adapter} changes {pair.module}, which the base does not hold as a weight of its own.",
-                "Either it was trained on another base, or the base shares this weight with its embedding.",
-                "Serve it unmerged, on the base that it was trained on.",
-            )
-        if shape != wanted:
-            raise InputError(
-                f"The adapter {adapter} does not fit the base at {pair.module}.",
-                f"The base's weight is {shape}, the adapter's {wanted}.",
-                "Use it with the base that it was trained on.",
-            )
+    check_sizes(adapter, base, {pair.module: (pair.b.shape[0], pair.a.shape[1]) for pair in found})
     return found
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from pumice.engine import gguf, hf, llamacpp
+from pumice.engine import gguf, hf, llamacpp, lora
 from pumice.engine.contract import Engine, Stats
 from pumice.engine.hf import Transformers
 from pumice.engine.llamacpp import LlamaCpp
@@ -68,7 +68,7 @@ class Pool:
         known = self._adapted.get((folder.resolve(), name))
         if known and known[0] == adapter and known[1].alive:
             return known[1]
-        engine = await self._running(await self._kind(folder), folder)
+        engine = await self._running(await self._kind(folder, adapter), folder)
         try:
             await engine.load_adapter(name, adapter)
         except NotFoundError:
@@ -86,11 +86,14 @@ class Pool:
 
         Raises ExhaustedError, with the figures, when memory or cores do not suffice.
         """
-        return await self._reservations.reserve(folder, adapter, slots, name, await self._kind(folder))
+        return await self._reservations.reserve(folder, adapter, slots, name, await self._kind(folder, adapter))
 
-    def check(self, folder: Path, slots: int) -> None:
+    def check(self, folder: Path, slots: int, adapter: Path | None = None) -> None:
         """Raise ExhaustedError, as `reserve` would, unless there is room for `slots` now."""
-        self._reservations.check(folder.resolve(), slots, None)
+        kind = self._kinds.get(folder.resolve(), _DEFAULT)
+        if adapter is not None and _beyond_llama(adapter):
+            kind = _REFERENCE
+        self._reservations.check(folder.resolve(), slots, None, kind)
 
     def room(self) -> int:
         """Bytes that a reservation may take now."""
@@ -109,7 +112,10 @@ class Pool:
         """End every engine; a later request would start them again."""
         await asyncio.gather(self._reservations.stop(), *(self._stop(place) for place in self._places.values()))
 
-    async def _kind(self, folder: Path) -> str:
+    async def _kind(self, folder: Path, adapter: Path | None = None) -> str:
+        """By what the files say: llama.cpp runs what it can convert, and no adapter but plain LoRA."""
+        if adapter is not None and await asyncio.to_thread(_beyond_llama, adapter):
+            return _REFERENCE
         resolved = folder.resolve()
         if resolved not in self._kinds:
             reason = await asyncio.to_thread(gguf.can_convert, resolved)
@@ -132,3 +138,8 @@ class Pool:
             if place.engine:
                 await place.engine.stop()
             place.engine = None
+
+
+def _beyond_llama(adapter: Path) -> bool:
+    """Whether the adapter's files hold more than the plain LoRA that llama.cpp runs."""
+    return lora.more_than_pairs(adapter) is not None

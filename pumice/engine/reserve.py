@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from pumice.engine import hf, llamacpp
 from pumice.engine.contract import CONTEXT, Engine
 from pumice.engine.hf import Transformers
 from pumice.engine.llamacpp import LlamaCpp
+from pumice.engine.tensors import folder_entries
 from pumice.errors import ExhaustedError, InputError, NotFoundError, UnavailableError
 
 SLOTS_A_CORE = 4
@@ -24,6 +26,8 @@ _MARGIN = 512 * 2**20
 """Bytes that stay free for everything else on the machine."""
 _PROCESS = 150 * 2**20
 """Bytes of an engine process besides weights and context."""
+_TORCH = 700 * 2**20
+"""The same of one that runs torch."""
 _FRONT = 0
 """Niceness; engines that answer on demand run behind it."""
 
@@ -33,18 +37,21 @@ def room() -> int:
     return max(0, psutil.virtual_memory().available - _MARGIN)
 
 
-def memory_needed(folder: Path, slots: int) -> int:
-    """Bytes that an engine for the model in `folder` takes with `slots` answers at once, by its files."""
+def memory_needed(folder: Path, slots: int, kind: str = llamacpp.CAPABILITIES.name) -> int:
+    """Bytes that an engine of `kind` for the model in `folder` takes with `slots` answers at once, by its files."""
     config = json.loads((folder / "config.json").read_bytes())
     config = {**config, **config.get("text_config", {})}
-    weights = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
     heads = config["num_attention_heads"]
     width = config.get("head_dim") or config["hidden_size"] // heads
-    # Keys and values of each layer, two bytes a number.
-    token = 4 * config["num_hidden_layers"] * (config.get("num_key_value_heads") or heads) * width
-    context = min(CONTEXT, config["max_position_embeddings"])
+    # Keys and values of each layer.
+    token: int = 2 * config["num_hidden_layers"] * (config.get("num_key_value_heads") or heads) * width
+    window = int(config["max_position_embeddings"])
+    if kind == hf.CAPABILITIES.name:
+        # It computes in float32, and answers one at a time.
+        return 4 * (sum(math.prod(each.shape) for each in folder_entries(folder)) + window * token) + _TORCH
+    weights = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
     # The files may be of higher precision than what is served: it is never more than they are.
-    return int(weights + slots * context * token + _PROCESS)
+    return int(weights + slots * min(CONTEXT, window) * 2 * token + _PROCESS)
 
 
 def _is_more_than_llama(error: BaseException, kind: str) -> bool:
@@ -86,7 +93,7 @@ class Reservation:
         """Answer so many at once; answers under way end where they began. Raises ExhaustedError as `reserve` does."""
         async with self._lock:
             self._check()
-            self.book.check(self.folder, slots, self)
+            self.book.check(self.folder, slots, self, self.kind)
             before, self.slots = self.slots, slots
             old = self._engine
             try:
@@ -144,7 +151,7 @@ class Reservations:
         Raises ExhaustedError, with the figures, when memory or cores do not suffice.
         """
         folder = folder.resolve()
-        self.check(folder, slots, None)
+        self.check(folder, slots, None, kind)
         made = Reservation(name, folder, adapter, slots, kind, self)
         # Held from here on: another caller must not be promised the same cores.
         self._held.append(made)
@@ -155,7 +162,7 @@ class Reservations:
             raise
         return made
 
-    def check(self, folder: Path, slots: int, resized: Reservation | None) -> None:
+    def check(self, folder: Path, slots: int, resized: Reservation | None, kind: str) -> None:
         """Raise ExhaustedError unless there is room for `slots`, those of `resized` being given back."""
         most = SLOTS_A_CORE * (psutil.cpu_count(logical=False) or 1)
         taken = sum(each.slots for each in self._held if each is not resized)
@@ -166,7 +173,7 @@ class Reservations:
                 "Reserve fewer, or release what is reserved elsewhere.",
             )
         # While it is resized the old process and the new one are both there, but weights are mapped from one file.
-        needed, free = memory_needed(folder, slots), room()
+        needed, free = memory_needed(folder, slots, kind), room()
         if needed > free:
             raise ExhaustedError(
                 f"{slots} answers at once need {needed / 2**20:,.0f} MiB; {free / 2**20:,.0f} MiB are free.",

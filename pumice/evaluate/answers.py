@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pumice.data.render import Renderer
+from pumice.engine.adapter import in_front
 from pumice.engine.answer import Answer, Ask, answer
 from pumice.engine.contract import CONTEXT, Sampling
 from pumice.engine.pool import Pool
@@ -75,12 +76,15 @@ async def compare(trial: Trial, pool: Pool, tell: Tell) -> Report:
     sides, seed = trial.sides, trial.seed
     asked = choose(trial.examples, seed, tell)
     is_text = asked[0].text is not None
-    questions = [] if is_text else ask(asked, renderer, tell)
+    # Both are asked the same, so that what one of them needs in front counts for both.
+    front = max(in_front(side.adapter) if side.adapter else 0 for side in sides)
+    window = renderer.window - front
+    questions = [] if is_text else ask(asked, renderer, tell, front)
     rows = [renderer.train(each) for each in asked] if is_text else [each.tokens for each in questions]
 
     # Losses first: weights that hold no numbers are found before they are converted and served.
-    losses = [await score(side, rows, renderer.window, pool, tell, "loss") for side in sides]
-    general = [await forgotten(side, renderer, pool, tell) for side in sides]
+    losses = [await score(side, rows, window, pool, tell, "loss") for side in sides]
+    general = [await forgotten(side, renderer, pool, tell, front) for side in sides]
     said = [await answers(side, questions, renderer, pool, tell) for side in sides] if questions else []
 
     before, after = losses
@@ -102,19 +106,20 @@ async def compare(trial: Trial, pool: Pool, tell: Tell) -> Report:
     )
 
 
-async def forgotten(side: Side, renderer: Renderer, pool: Pool, tell: Tell) -> float:
-    """Loss on the general text that ships with Pumice, nats a token."""
-    pieces = windows(renderer.encode(GENERAL.read_text("utf-8")), min(GENERAL_WINDOW, renderer.window))
-    return (await score(side, pieces, renderer.window, pool, tell, "loss on general text")).mean
+async def forgotten(side: Side, renderer: Renderer, pool: Pool, tell: Tell, front: int = 0) -> float:
+    """Loss on the general text that ships with Pumice, nats a token; `front` positions of the window are taken."""
+    window = renderer.window - front
+    pieces = windows(renderer.encode(GENERAL.read_text("utf-8")), min(GENERAL_WINDOW, window))
+    return (await score(side, pieces, window, pool, tell, "loss on general text")).mean
 
 
-def ask(examples: Sequence[Example], renderer: Renderer, tell: Tell) -> list[Question]:
-    """Rows as questions; those that are too long to be asked are left out, and said to be."""
+def ask(examples: Sequence[Example], renderer: Renderer, tell: Tell, front: int = 0) -> list[Question]:
+    """Rows as questions; those that are too long to be asked beside `front` taken positions are left out, and said."""
     questions = []
-    most = min(renderer.window, CONTEXT)
+    most = min(renderer.window - front, CONTEXT)
     for example in examples:
         tokens = renderer.train(example)
-        if len(tokens.ids) > most:
+        if max(len(each.ids) for each in tokens.endings) > most:
             continue
         prompt = renderer.prompt(example.messages[:-1], example.tools)
         # An answer that only calls a tool has no content: what follows the prompt is then the reference.
@@ -125,7 +130,7 @@ def ask(examples: Sequence[Example], renderer: Renderer, tell: Tell) -> list[Que
     if not questions:
         raise InputError(
             f"None of the {len(examples):,} rows to evaluate on has at most {most:,} tokens.",
-            f"The model's window is {renderer.window:,} tokens, and engines hold {CONTEXT:,} at most.",
+            f"The model's window is {renderer.window - front:,} tokens, and engines hold {CONTEXT:,} at most.",
             "Shorten the rows.",
         )
     if left_out:

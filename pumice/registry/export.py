@@ -16,10 +16,9 @@ from typing import Any
 import psutil
 
 from pumice.data.render import Renderer
-from pumice.engine import gguf, hf
+from pumice.engine import gguf, hf, merge
 from pumice.engine.child import Child
 from pumice.engine.contract import Engine, Generate, Sampling
-from pumice.engine.merge import merge
 from pumice.engine.pool import Pool
 from pumice.errors import InputError
 from pumice.records import Base, Model
@@ -76,6 +75,12 @@ def check(model: Model, base: Base, format: str, out: Path) -> None:
         raise InputError(f"format {format!r} is unknown.", fix=f"Choose one of {', '.join([SAFETENSORS, *GGUF])}.")
     if out.exists():
         raise InputError(f"{out} exists already, and an export overwrites nothing.", fix="Name another with --out.")
+    if model.adapter and (why_not := merge.why_not(model.folder)):
+        raise InputError(
+            f"{model.id} cannot be exported as a whole model: {why_not}.",
+            "Only what changes the base's own weights becomes a part of them: lora, rslora, qlora, dora and ia3.",
+            f"Copy its folder, which peft loads over the base: {model.folder}. For a whole model, train with lora.",
+        )
     reason = gguf.can_convert(base.folder if model.adapter else model.folder)
     if reason and format in GGUF:
         fix = f"pumice models export {model.id} --format {SAFETENSORS}"
@@ -98,7 +103,7 @@ def write(model: Model, base: Base, format: str, out: Path) -> None:
 def write_whole(model: Model, base: Base, out: Path) -> None:
     """A folder that transformers loads without an adapter."""
     if model.adapter:
-        merge(base.folder, model.folder, out)
+        merge.merge(base.folder, model.folder, out)
     else:
         shutil.copytree(model.folder, out)
 

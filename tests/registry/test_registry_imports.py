@@ -125,7 +125,7 @@ def test_a_model_without_a_tokenizer_takes_that_of_its_base(whole: Path, tiny: B
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"peft_type": "IA3"}, "is a IA3 adapter"),
+        ({"peft_type": "LOHA"}, "is a LOHA adapter"),
         ({"base_model_name_or_path": None}, "names no base"),
         ({"base_model_name_or_path": "/nowhere/at/all"}, "There is no base model '/nowhere/at/all'"),
     ],
