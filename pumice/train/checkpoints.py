@@ -16,10 +16,11 @@ MARK = "complete.json"
 def mark(checkpoint: Path) -> None:
     """Declare a checkpoint whole: its files reach the disk first, then a list of them with their sizes."""
     sizes: dict[str, int] = {}
-    for path in sorted(checkpoint.iterdir()):
+    # A second adapter, such as the reference of dpo, lies in a folder of its own.
+    for path in sorted(each for each in checkpoint.rglob("*") if each.is_file()):
         with path.open("rb") as file:
             os.fsync(file.fileno())
-        sizes[path.name] = path.stat().st_size
+        sizes[path.relative_to(checkpoint).as_posix()] = path.stat().st_size
     write_atomic(checkpoint / MARK, json.dumps(sizes))
 
 

@@ -22,13 +22,14 @@ import datasets
 import numpy as np
 import torch
 import transformers
-from peft import LoraConfig, PeftModel
+from peft import LoraConfig, PeftModel, PromptLearningConfig
 from transformers import AutoTokenizer, PrinterCallback, TrainerCallback
 
+from pumice.engine.adapter import CONFIG, WEIGHTS
 from pumice.errors import InputError, PumiceError, StoppedError
 from pumice.records import Base, Event, Tell, Tokens
 from pumice.train import artifact, checkpoints, sizes
-from pumice.train.methods import Lora, field
+from pumice.train.methods import field
 from pumice.train.recipe import Recipe
 from pumice.train.trainers import Ours, Parts, build_trainer
 
@@ -66,7 +67,8 @@ def train(
             trainer = build(recipe, base, rows, saves, start_adapter, tell, guide)
             watch = Watch(trainer, recipe, rows, tell, should_stop)
             run(trainer, checkpoints.newest(saves, tell), watch)
-        save(trainer.model, as_trained(recipe, trainer.model), base, target)
+        made = recipe if start_adapter is None else as_trained(recipe, trainer.model)
+        save(trainer.model, made, base, target)
     shutil.rmtree(saves, ignore_errors=True)
     return target
 
@@ -315,13 +317,21 @@ def memory_errors(recipe: Recipe) -> Iterator[None]:
 
 
 def as_trained(recipe: Recipe, model: Any) -> Recipe:
-    """The recipe with the knobs that a continued LoRA adapter brought with it."""
-    if not isinstance(model, PeftModel) or not isinstance(recipe.weights, Lora):
-        return recipe
+    """The recipe with the knobs that the adapter, whose training went on, brought with it."""
     config = model.peft_config["default"]
-    assert isinstance(config, LoraConfig)
-    weights = recipe.weights.model_copy(update={"r": config.r, "alpha": config.lora_alpha})
-    return recipe.model_copy(update={field(recipe.way): weights})
+    brought: dict[str, Any] = {}
+    if isinstance(config, LoraConfig):
+        brought = {"r": config.r, "alpha": config.lora_alpha, "dropout": config.lora_dropout}
+        if isinstance(config.target_modules, set):
+            brought["targets"] = tuple(sorted(config.target_modules))
+    elif isinstance(config, PromptLearningConfig):
+        brought = {"tokens": config.num_virtual_tokens}
+    return recipe.model_copy(update={field(recipe.way): recipe.weights.model_copy(update=brought)})
+
+
+def folded(model: Any) -> Any:
+    """The whole model, without an adapter; the sums are made at full precision."""
+    return model.float().merge_and_unload() if isinstance(model, PeftModel) else model
 
 
 def save(model: Any, recipe: Recipe, base: Base, target: Path) -> None:
@@ -329,15 +339,21 @@ def save(model: Any, recipe: Recipe, base: Base, target: Path) -> None:
     unfinished = target.with_name("artifact.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
+    if recipe.knobs.classifier:
+        model = folded(model)
     if isinstance(model, PeftModel):
         config = model.peft_config["default"]
         config.base_model_name_or_path = base.name
-        if isinstance(config, LoraConfig) and config.target_modules and not isinstance(config.target_modules, str):
-            # peft keeps a set, whose order changes from process to process.
-            config.target_modules = sorted(config.target_modules)
-        # Left to itself, peft asks the hub whether the vocabulary has grown.
-        model.save_pretrained(str(unfinished), save_embedding_layers=False)
-        (unfinished / "README.md").unlink(missing_ok=True)
+        for key, value in vars(config).items():
+            # The order of a set changes from process to process.
+            if isinstance(value, set):
+                setattr(config, key, sorted(value))
+        # Left to itself, peft saves a reference as well, and asks the hub whether the vocabulary has grown.
+        model.save_pretrained(str(unfinished), selected_adapters=["default"], save_embedding_layers=False)
+        for path in unfinished.iterdir():
+            # Neither peft's card nor the network of p-tuning, which has done its work.
+            if path.name not in (CONFIG, WEIGHTS):
+                path.unlink()
     else:
         model.save_pretrained(unfinished)
     artifact.describe(unfinished, recipe, base)

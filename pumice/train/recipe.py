@@ -135,9 +135,10 @@ def make_recipe(values: Mapping[str, Any], places: Places = NOWHERE) -> Recipe:
         place = places.at_key(("learning_rate_multiplier",))
         found.append(f"{place}learning_rate_multiplier is for the default rate; learning_rate is set here.")
     method = values.get("method")
-    if method == "pretrain" and (named := [key for key in ("model", "start") if values.get(key) not in (None, DEFAULT)]):
+    if method == "pretrain":
         rule = "method: pretrain makes a new model and starts from none; leave it out."
-        found += [f"{places.at_key((key,))}{key}: {values[key]}. {rule}" for key in named]
+        named = [key for key in ("model", "start") if values.get(key) not in (None, DEFAULT)]
+        found += [f"{places.at_key((key,))}{key} is {values[key]}; {rule}" for key in named]
     if isinstance(method, str) and method in METHODS and _must_be_told(METHODS[method]):
         values = {method: {}, **values}
     try:
@@ -279,7 +280,9 @@ def resolve_recipe(recipe: Recipe, base: Base, rows: int, tokens: int) -> Resolv
     else:
         fill("batch_size", at_once, reason)
         fill("gradient_accumulation", accumulation, f"{accumulation}; {at_once * accumulation} rows a step")
-    fill("max_length", base.window, f"{base.window:,}, what the model can see at once")
+    room = base.window - recipe.weights.in_front
+    seen = f" beside the {recipe.weights.in_front:,} in front" if recipe.weights.in_front else ""
+    fill("max_length", room, f"{room:,}, what the model can see at once{seen}")
     tables = {field(recipe.method): knobs, field(recipe.way): recipe.weights}
     resolved = recipe.model_copy(update={**filled, **tables})
     check_steps(resolved, rows)

@@ -114,7 +114,7 @@ def estimate(recipe: Recipe, base: Base, tokens: int, longest: int, on_gpu: bool
     knobs = recipe.weights
     at_once = min((recipe.batch_size or 1) * longest, tokens)
     memory = needed(base, knobs, at_once, on_gpu)
-    squeezed = memory > machine().available(on_gpu)
+    squeezed = knobs.recomputes and memory > machine().available(on_gpu)
     if squeezed:
         memory = needed(base, knobs, at_once, on_gpu, squeezed)
     trained = knobs.trained(base.hidden_size, base.layers, base.parameters)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -39,6 +40,8 @@ class Method(BaseModel):
     """True: the result gives classes or a score instead of text, and is a whole model."""
     sequences: ClassVar[int] = 1
     """Sequences that one row lays beside each other in a step."""
+    steps: ClassVar[int | None] = None
+    """By default at most so many steps, where each takes long."""
 
     def reads(self, example: Example) -> tuple[Example, ...]:
         """A row of the data as the rows that are trained on."""
@@ -48,10 +51,28 @@ class Method(BaseModel):
         """The same knobs with every default filled in."""
         return self
 
+    def held(self, tokens: float) -> float:
+        """Tokens that a row of so many takes in a step."""
+        return tokens
+
+    def located(self, find: Callable[[str], str]) -> Method:
+        """The same knobs with every file that they name where `find` says."""
+        return self
+
     @property
     def guide(self) -> str | None:
         """Name of another model that training asks, such as a teacher."""
         return None
+
+    @property
+    def runs_code(self) -> bool:
+        """Whether the knobs name a program of the user's own, which nobody else may do."""
+        return False
+
+    @property
+    def unseen(self) -> int:
+        """Tokens that a row gets only while the job runs, about."""
+        return 0
 
 
 class Weights(Method):
@@ -66,10 +87,17 @@ class Weights(Method):
     """Learning rate for a small set on a base of hidden size 576; `resolve_recipe` scales it."""
     packs: ClassVar[bool] = True
     """Whether rows may lie end to end in one sequence."""
+    recomputes: ClassVar[bool] = True
+    """Whether activations may be computed twice where memory is short."""
 
     def trained(self, hidden: int, layers: int, parameters: int) -> int:
         """How many numbers of such a base are trained."""
         raise NotImplementedError
+
+    @property
+    def in_front(self) -> int:
+        """Positions of the window that stand in front of every conversation, and so are none of its own."""
+        return 0
 
     def resolved(self) -> Weights:
         """The same knobs with every default filled in."""

@@ -26,3 +26,12 @@ class PTuning(Weights):
     def trained(self, hidden: int, layers: int, parameters: int) -> int:
         """The vectors, and three layers of the network."""
         return self.tokens * hidden + 2 * hidden * self.hidden + self.hidden**2
+
+    @property
+    def in_front(self) -> int:
+        """Each takes one position."""
+        return self.tokens
+
+    def held(self, tokens: float) -> float:
+        """They are read with every row."""
+        return tokens + self.tokens

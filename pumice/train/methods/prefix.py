@@ -17,6 +17,8 @@ class Prefix(Weights):
     paper: ClassVar = "Li and Liang 2021, Prefix-Tuning: Optimizing Continuous Prompts for Generation, arXiv:2101.00190"
     rate: ClassVar = 1e-2
     packs: ClassVar = False
+    # transformers drops a cache that is there before the first layer when it computes activations twice.
+    recomputes: ClassVar = False
 
     tokens: Count = 20
     """How many positions."""
@@ -24,3 +26,8 @@ class Prefix(Weights):
     def trained(self, hidden: int, layers: int, parameters: int) -> int:
         """A key and a value a layer and position; a third as wide as the model where heads share them."""
         return round(self.tokens * layers * 2 * hidden / 3)
+
+    @property
+    def in_front(self) -> int:
+        """Each takes one position."""
+        return self.tokens

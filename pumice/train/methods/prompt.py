@@ -26,3 +26,12 @@ class Prompt(Weights):
     def trained(self, hidden: int, layers: int, parameters: int) -> int:
         """One vector a token."""
         return self.tokens * hidden
+
+    @property
+    def in_front(self) -> int:
+        """Each takes one position."""
+        return self.tokens
+
+    def held(self, tokens: float) -> float:
+        """They are read with every row."""
+        return tokens + self.tokens

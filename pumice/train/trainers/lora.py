@@ -15,20 +15,28 @@ from pumice.train.trainers.parts import Parts
 
 def prepare(model: Any, parts: Parts) -> Any:
     """A new adapter on the base, or one that goes on."""
+    return adapted(model, configure(parts), parts)
+
+
+def configure(parts: Parts, **settings: Any) -> LoraConfig:
+    """peft's words for the recipe's knobs, with `settings` of a relative of LoRA."""
     knobs = parts.recipe.weights
     assert isinstance(knobs, Lora) and knobs.alpha is not None
-    config = LoraConfig(
+    return LoraConfig(
         r=knobs.r,
         lora_alpha=knobs.alpha,
         lora_dropout=knobs.dropout,
         target_modules=knobs.targets if isinstance(knobs.targets, str) else list(knobs.targets),
         task_type="CAUSAL_LM",
+        **settings,
     )
-    return adapted(model, config, parts)
 
 
 def adapted(model: Any, config: Any, parts: Parts) -> Any:
     """The model with a new adapter of this configuration, or with the one whose training goes on."""
+    if parts.recipe.knobs.classifier:
+        # peft then trains the new head, too, and keeps it with the adapter.
+        config.task_type = "SEQ_CLS"
     with old_names():
         if parts.adapter is None:
             return get_peft_model(model, config)
