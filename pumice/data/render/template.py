@@ -56,14 +56,12 @@ class _Namespace(jinja2.utils.Namespace):
         super().__setitem__(name, value)
 
 
-def compile_template(text: str, names: Mapping[str, str]) -> Callable[[Sequence[Turn], Sequence[Any], bool], str]:
-    """A function of (messages, tools, add_generation_prompt) that renders `text`; `names` are the special tokens.
-
-    Raises `InputError` for a template that is not Jinja; the function raises it with the template's own message when
-    the template refuses a conversation.
-    """
+def sandbox(
+    *extensions: type[Extension], undefined: type[jinja2.Undefined] = jinja2.Undefined
+) -> ImmutableSandboxedEnvironment:
+    """Jinja in which a template can neither change what it is given nor reach anything else."""
     environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
+        trim_blocks=True, lstrip_blocks=True, extensions=[*extensions, loopcontrols], undefined=undefined
     )
     environment.filters["tojson"] = _to_json
     environment.globals.update(
@@ -71,6 +69,16 @@ def compile_template(text: str, names: Mapping[str, str]) -> Callable[[Sequence[
         raise_exception=_refuse,
         strftime_now=THE_DAY.strftime,
     )
+    return environment
+
+
+def compile_template(text: str, names: Mapping[str, str]) -> Callable[[Sequence[Turn], Sequence[Any], bool], str]:
+    """A function of (messages, tools, add_generation_prompt) that renders `text`; `names` are the special tokens.
+
+    Raises `InputError` for a template that is not Jinja; the function raises it with the template's own message when
+    the template refuses a conversation.
+    """
+    environment = sandbox(_Generation)
     try:
         template = environment.from_string(text)
     except jinja2.TemplateSyntaxError as error:
