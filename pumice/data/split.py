@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from itertools import takewhile
 
@@ -17,6 +18,7 @@ def split(examples: Sequence[Example], seed: int = 0) -> tuple[tuple[Example, ..
 
     Of 200 rows and more, 5 %, at least 20 and at most 500, are held out: those whose opening (all before the first
     answer) has the lowest hash. Rows with one opening stay together, so fewer are held out where one opening has many.
+    A class keeps a row to be learned from.
     """
     if len(examples) < _NEEDED:
         return tuple(examples), ()
@@ -25,13 +27,20 @@ def split(examples: Sequence[Example], seed: int = 0) -> tuple[tuple[Example, ..
     for index, example in enumerate(examples):
         groups.setdefault(_key(example, seed), []).append(index)
     held: set[int] = set()
+    left = _classes(examples)
     for _, group in sorted(groups.items()):
-        if len(held) + len(group) <= room:
+        classes = _classes(examples[index] for index in group)
+        if len(held) + len(group) <= room and all(left[each] > count for each, count in classes.items()):
             held.update(group)
+            left.subtract(classes)
         if len(held) == room:
             break
     trained = tuple(example for index, example in enumerate(examples) if index not in held)
     return trained, tuple(examples[index] for index in sorted(held))
+
+
+def _classes(examples: Iterable[Example]) -> Counter[str]:
+    return Counter(example.label for example in examples if example.label is not None)
 
 
 def _key(example: Example, seed: int) -> bytes:

@@ -84,3 +84,12 @@ def test_texts_are_split_by_what_they_say() -> None:
 
 # Written down once; another list would move held-out rows of every model that is there into its training.
 HELD_OUT_OF_200 = [29, 41, 42, 49, 57, 93, 97, 102, 124, 127, 132, 142, 148, 149, 150, 152, 163, 170, 188, 194]
+
+
+def test_no_class_is_held_out_whole() -> None:
+    examples = [Example(n, text=f"text {n}", label=f"class {n // 2}") for n in range(400)]
+    trained, held = split(examples)
+    assert len(held) == 20
+    assert {each.label for each in held} <= {each.label for each in trained}
+    single = [Example(n, text=f"text {n}", label=f"class {n}") for n in range(400)]
+    assert split(single) == (tuple(single), ())

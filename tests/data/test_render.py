@@ -407,5 +407,5 @@ def test_endings_that_change_what_stands_before_them_are_refused(family: Family)
     if family.renderer._tools.native:
         assert family.renderer.train(row).rejected is not None
     else:
-        with pytest.raises(InputError, match="before the two answers is not the same|roles must alternate"):
+        with pytest.raises(InputError, match=r"before the two answers is not the same|roles must alternate"):
             family.renderer.train(row)
