@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Source = Annotated[
-    str, typer.Argument(help="A data file (JSONL, JSON, CSV, Parquet, TXT) or a recipe (YAML), here or in s3://.")
+    str,
+    typer.Argument(
+        help="Data (JSONL, JSON, CSV, Parquet, TXT, a document or a folder of them) or a recipe (YAML), here or in s3://."
+    ),
 ]
 Name = Annotated[str | None, typer.Option("--name", help="Name to register under; by default that of the data file.")]
 Setting = Annotated[list[str] | None, typer.Option("--set", help="Any recipe key: --set epochs=3 --set lora.r=8.")]

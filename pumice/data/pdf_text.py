@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextvars import ContextVar
 from pathlib import Path
 
 from pypdf import PasswordType, PdfReader
@@ -10,8 +11,10 @@ from pypdf import PasswordType, PdfReader
 from pumice.data.extract import DocumentError, Extract, said, tidied
 from pumice.data.page_lines import Page, in_order, joined, one_text, without_repeated
 
-# The parser tells of every slip that it mends; what it cannot mend is an error here.
-logging.getLogger("pypdf").setLevel(logging.CRITICAL)
+_MORE = 1.2
+"""So many times the letters of the layout has a page of which that leaves out more than a stamp at the side."""
+_turned: ContextVar[bool] = ContextVar("turned", default=False)
+"""Whether the page that is read has text that is written up the page."""
 
 _LIGATURES = str.maketrans({"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st"})
 
@@ -44,12 +47,29 @@ def read_pdf(path: Path) -> Extract:
 def _page(reader: PdfReader, index: int) -> Page:
     try:
         page = reader.pages[index]
+        _turned.set(False)
         text = page.extract_text(extraction_mode="layout")
-        if page.rotation or not text.strip():
-            # The layout leaves out what is written up the page, as on a sheet that lies on its side.
-            plain = page.extract_text()
-            text = plain if len("".join(plain.split())) > len("".join(text.split())) else text
+        if _turned.get() and _letters(plain := page.extract_text()) > _MORE * _letters(text):
+            text = plain
     except Exception as error:
         rule = f"Page {index + 1} cannot be read: {said(error)}."
         raise DocumentError(rule, "Write the document again, or take it out.", index + 1) from error
     return [line.rstrip() for line in text.translate(_LIGATURES).splitlines()]
+
+
+def _letters(text: str) -> int:
+    return len("".join(text.split()))
+
+
+def _listen(record: logging.LogRecord) -> bool:
+    """The parser's log alone says that the layout leaves text out."""
+    if "otated" in record.getMessage():
+        _turned.set(True)
+    return False
+
+
+# The parser tells of every slip that it mends; what it cannot mend is an error here.
+logging.getLogger("pypdf").setLevel(logging.CRITICAL)
+_LAYOUT = logging.getLogger("pypdf._text_extraction._layout_mode._fixed_width_page")
+_LAYOUT.setLevel(logging.WARNING)
+_LAYOUT.addFilter(_listen)

@@ -185,13 +185,21 @@ def test_words_that_a_line_parts_are_whole(tmp_path: Path) -> None:
     assert joined("exam-\nple\nnext") == "example\nnext"
 
 
-def test_a_page_that_lies_on_its_side_is_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("turned", [True, False], ids=["the sheet", "the table"])
+def test_a_table_that_lies_on_its_side_is_read(tmp_path: Path, turned: bool, capfd: pytest.CaptureFixture[str]) -> None:
     canvas = Canvas(str(tmp_path / "turned.pdf"))
+    canvas.drawString(60, 800, "Prices")
     canvas.rotate(90)
-    canvas.drawString(100, -100, "A wide table")
-    canvas.setPageRotation(90)
+    for row in range(6):
+        canvas.drawString(100, -100 - 14 * row, f"Part {row * row}")
+        canvas.drawString(300, -100 - 14 * row, f"{row * 7} euros")
+    if turned:
+        canvas.setPageRotation(90)
     canvas.save()
-    assert text_of(tmp_path / "turned.pdf") == "A wide table"
+    words = text_of(tmp_path / "turned.pdf").split()
+    assert "Prices" in words or turned
+    assert " ".join(words).count("euros") == 6 and "49" not in words and "25" in words
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_word_document_becomes_markdown_with_its_table(word: Path) -> None:
