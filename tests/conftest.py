@@ -36,10 +36,20 @@ def base(session_home: Home) -> Base:
 @pytest.fixture(scope="session")
 def tiny(base: Base, tmp_path_factory: pytest.TempPathFactory) -> Base:
     """A random two-layer Llama with the default base's tokenizer and template."""
-    folder = tmp_path_factory.mktemp("tiny")
+    return random_llama("tiny", base, tmp_path_factory.mktemp("tiny"), base.vocabulary)
+
+
+@pytest.fixture(scope="session")
+def narrow(base: Base, tmp_path_factory: pytest.TempPathFactory) -> Base:
+    """The same with a vocabulary of 2,048, for tests that make their ids: most of a tiny model's time is its head."""
+    return random_llama("narrow", base, tmp_path_factory.mktemp("narrow"), 2048)
+
+
+def random_llama(name: str, base: Base, folder: Path, vocabulary: int) -> Base:
+    """Random weights beside the tokenizer and the template of `base`."""
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=base.vocabulary,
+        vocab_size=vocabulary,
         hidden_size=64,
         intermediate_size=128,
         num_hidden_layers=2,
@@ -54,7 +64,7 @@ def tiny(base: Base, tmp_path_factory: pytest.TempPathFactory) -> Base:
     LlamaForCausalLM(config).save_pretrained(folder)
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         shutil.copy(base.folder / name, folder / name)
-    return resolve.describe(folder, "tiny", f"folder:{folder}")
+    return resolve.describe(folder, name, f"folder:{folder}")
 
 
 @pytest.fixture

@@ -1,0 +1,93 @@
+"""What the trainers of judged answers share: rows as prompt and answer, a start to measure from, steps that add up.
+
+Knows no loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import datasets
+import torch
+from peft import PeftModel
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from pumice.records import Event, Tokens
+from pumice.train.methods import Lora
+from pumice.train.trainers.load import load_causal
+from pumice.train.trainers.ours import Ours
+from pumice.train.trainers.parts import Parts
+
+START = "ref"
+"""What TRL calls the frozen copy of an adapter."""
+
+
+class Judged(Ours):
+    """In front of a trainer of judged answers: a step is the mean over its rows, however it is cut into batches."""
+
+    loss_is_scaled_for_ga = True
+    _metrics: dict[str, dict[str, list[float]]]
+
+    def _prepare_dataset(self, dataset: datasets.Dataset, *_: Any) -> datasets.Dataset:
+        """The ids are made already; TRL must not touch a row."""
+        return dataset
+
+    def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device) -> Any:
+        """The batches of a step, and how many sequences they hold."""
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        return batches, sum(len(batch["input_ids"]) for batch in batches)
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """This batch's part of the mean over the rows of the whole step."""
+        assert not return_outputs
+        loss: Any = super().compute_loss(model, inputs, return_outputs)
+        return loss if num_items_in_batch is None else loss * (len(inputs["input_ids"]) / num_items_in_batch)
+
+    def forget(self) -> None:
+        """Drop the numbers of the rehearsal, which the first step would average in."""
+        for told in self._metrics.values():
+            told.clear()
+
+
+def parted(row: Tokens) -> tuple[list[int], list[int]]:
+    """The ids before the judged answer, and those of the answer: the first trained token is where it begins."""
+    start = next(place for place, label in enumerate(row.labels) if label != -100)
+    return list(row.ids[:start]), list(row.ids[start:])
+
+
+def pair(row: Tokens) -> dict[str, Any]:
+    """A pair as TRL's collator for preferences reads it."""
+    assert row.rejected is not None
+    prompt, chosen = parted(row)
+    return {"prompt_ids": prompt, "chosen_ids": chosen, "rejected_ids": parted(row.rejected)[1]}
+
+
+def frozen_start(model: Any, parts: Parts) -> PreTrainedModel | None:
+    """A copy of the model as it starts, to measure from; None for an adapter, which can be taken off or copied."""
+    if isinstance(model, PeftModel):
+        return None
+    start = load_causal(parts)
+    start.requires_grad_(False)
+    return start
+
+
+def forget_new_adapter(model: Any, parts: Parts) -> None:
+    """A new adapter starts as the bare base: without TRL's copy of it the base itself is measured from, and faster."""
+    if isinstance(model, PeftModel) and parts.adapter is None:
+        model.delete_adapter(START)
+
+
+def tell_of_dropout(parts: Parts) -> None:
+    """Say that dropout is off, where the recipe asks for some: TRL measures without it."""
+    weights = parts.recipe.weights
+    if isinstance(weights, Lora) and weights.dropout:
+        text = f"{parts.recipe.way}.dropout is off: {parts.recipe.method} compares with its start, without chance."
+        parts.tell(Event("note", {"text": text}))
