@@ -22,6 +22,7 @@ from pumice.registry.models import Registry
 from pumice.store.tables import open_database
 from pumice.train.loop import train
 
+from pumice.teach import teach
 
 @dataclass(frozen=True)
 class Outcome:
@@ -46,7 +47,6 @@ def run(job: Job, home: Home, tell: Tell, should_stop: Callable[[], bool]) -> Mo
 
 def make(plan: Plan, material: Material, job: Job, home: Home, tell: Tell, should_stop: Callable[[], bool]) -> Outcome:
     """Train the plan's recipe and compare the result with its base."""
-    tell(Event("stage", {"name": "train"}))
     folder = home.jobs / job.id
     artifact = train(plan.recipe, plan.base, material.rows.tokens, folder, tell, should_stop, plan.adapter, plan.guide)
     if job.task == "train":
@@ -54,6 +54,8 @@ def make(plan: Plan, material: Material, job: Job, home: Home, tell: Tell, shoul
     tell(Event("stage", {"name": "evaluate"}))
     heard = stopping(tell, should_stop, "Stopped during the evaluation; the trained weights are kept.")
     report = asyncio.run(compare(plan, material, artifact, home, heard))
+    material = teach(plan, material, folder, home.cache, tell, should_stop)
+    tell(Event("stage", {"name": "train"}))
     tell(Event("report", reports.to_json(report)))
     return Outcome(artifact, report)
 

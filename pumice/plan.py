@@ -10,22 +10,22 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from pumice.config import Home
 from pumice.data.checks import load
-from pumice.data.render import Renderer
+from pumice.data.render import Renderer, same_tokens
 from pumice.data.sets import Sets, choose_sets
 from pumice.data.window import Fitted, fit
 from pumice.errors import InputError
 from pumice.records import Base, Dataset, Job, Kind
 from pumice.registry.models import Registry
-from pumice.registry.start import guide_of, starting_point
-from pumice.store.files import write_atomic
+from pumice.registry.start import Start, guide_of, starting_point
+from pumice.store.files import sha256_folder_weights, write_atomic
 from pumice.store.s3 import Objects
-from pumice.train import sizes
-from pumice.train.methods import METHODS
-from pumice.train.recipe import Recipe, resolve_recipe
+from pumice.train import scratch, sizes
+from pumice.train.methods import METHODS, Distill, Pretrain
+from pumice.train.recipe import Recipe, Resolved, resolve_recipe
 
 FILE = "plan.json"
 
@@ -46,6 +46,7 @@ class Plan:
     validation_sha256: str | None
     guide: Path | None = None
     """Folder of the other model that the method asks: a teacher, a reward model."""
+    guide_sha256: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As kept in `plan.json`."""
@@ -58,6 +59,14 @@ class Plan:
         base = Base(**{**values["base"], "folder": Path(values["base"]["folder"])})
         folders = {name: Path(values[name]) if values.get(name) else None for name in ("adapter", "guide")}
         return cls(**{**values, **folders, "recipe": Recipe.model_validate(values["recipe"]), "base": base})
+
+
+class Found(NamedTuple):
+    """What the files hold that a recipe names."""
+
+    dataset: Dataset
+    validation: Dataset | None
+    sets: Sets
 
 
 @dataclass(frozen=True)
@@ -76,42 +85,74 @@ def decide(job: Job, home: Home, registry: Registry) -> tuple[Plan, Material]:
     if path.exists():
         plan = Plan.from_json(json.loads(path.read_text("utf-8")))
         material = gather(plan.recipe, plan.base, home)
-        for what, file, then, now in (
-            ("data", plan.recipe.data, plan.data_sha256, material.dataset.sha256),
-            ("validation", plan.recipe.validation, plan.validation_sha256, _sha256(material.validation)),
-        ):
-            if then != now:
-                raise InputError(
-                    f"{what}: {file} has changed since job {job.id} began.",
-                    "The job would go on with other rows than it was trained on so far.",
-                    "Put the file back, or start a new job: pumice run",
-                )
+        check_unchanged(plan, material, job.id)
         return plan, material
     recipe = Recipe.model_validate(job.spec)
     check_machine(recipe)
-    start = starting_point(recipe.model, recipe.start, registry, home)
+    start = start_of(recipe, registry, home, path.with_name("base"))
     guide = guide_of(recipe.knobs, registry, home)
     material = gather(recipe, start.base, home)
-    tokens = material.rows.tokens
-    resolved, reasons = resolve_recipe(recipe, start.base, len(tokens), sum(row.size for row in tokens))
+    check_teacher(recipe, material.dataset.kind, start.base, guide)
+    resolved, reasons = resolve(recipe, start.base, material)
     shas = material.dataset.sha256, _sha256(material.validation)
-    plan = Plan(resolved, reasons, start.base, start.adapter, start.parent, *shas, guide)
+    guided = guide, sha256_folder_weights(guide) if guide else None
+    plan = Plan(resolved, reasons, start.base, start.adapter, start.parent, *shas, *guided)
     write_atomic(path, json.dumps(plan.to_json(), indent=2, default=str))
     return plan, material
 
 
+def check_unchanged(plan: Plan, material: Material, job: str) -> None:
+    """Raise `InputError` unless all that the plan reads is as it was when the job began."""
+    for what, file, then, now in (
+        ("data", plan.recipe.data, plan.data_sha256, material.dataset.sha256),
+        ("validation", plan.recipe.validation, plan.validation_sha256, _sha256(material.validation)),
+    ):
+        if then != now:
+            raise InputError(
+                f"{what}: {file} has changed since job {job} began.",
+                "The job would go on with other rows than it was trained on so far.",
+                "Put the file back, or start a new job: pumice run",
+            )
+    if plan.guide and sha256_folder_weights(plan.guide) != plan.guide_sha256:
+        raise InputError(
+            f"{plan.recipe.knobs.guide} is gone, or has changed, since job {job} began.",
+            f"The job asks that model while it trains, and its weights in {plan.guide} are not the ones it began with.",
+            "Put them back, or start a new job: pumice run",
+        )
+
+
+def start_of(recipe: Recipe, registry: Registry, home: Home, folder: Path) -> Start:
+    """Where training starts: a base or a registered model, or for `pretrain` a new base that is made in `folder`."""
+    if not isinstance(recipe.knobs, Pretrain):
+        return starting_point(recipe.model, recipe.start, registry, home)
+    texts = [example.text or "" for example in read(recipe, home).sets.trained]
+    return Start(scratch.new_base(recipe.knobs, recipe.max_length or scratch.WINDOW, recipe.seed, texts, folder))
+
+
+def resolve(recipe: Recipe, base: Base, material: Material) -> Resolved:
+    """The recipe with every gap filled for these rows."""
+    rows = material.rows.tokens
+    return resolve_recipe(recipe, base, len(rows), sum(row.size for row in rows) + len(rows) * recipe.knobs.unseen)
+
+
 def gather(recipe: Recipe, base: Base, home: Home) -> Material:
     """Read, split and render what a recipe names, for `base`. Raises `DataError`, `InputError`."""
+    found = read(recipe, home)
+    trained = [row for example in found.sets.trained for row in recipe.knobs.reads(example)]
+    renderer, limit = Renderer(base.folder), recipe.max_length or base.window - recipe.weights.in_front
+    rows = fit(trained, renderer, limit, recipe.too_long, found.dataset.path, found.dataset.documents)
+    return Material(*found, rows)
+
+
+def read(recipe: Recipe, home: Home) -> Found:
+    """Read and split what a recipe names. Raises `DataError`, `InputError`."""
     objects = Objects(home.s3)
     dataset = load(objects.locate(recipe.data), recipe.data)
     validation = load(objects.locate(recipe.validation), recipe.validation) if recipe.validation else None
     for word, each in ((recipe.data, dataset), (recipe.validation, validation)):
         if each:
             check_kind(recipe, str(word), each.kind)
-    sets = choose_sets(dataset, validation)
-    trained = [row for example in sets.trained for row in recipe.knobs.reads(example)]
-    rows = fit(trained, Renderer(base.folder), recipe.max_length or base.window, recipe.too_long, dataset.path)
-    return Material(dataset, validation, sets, rows)
+    return Found(dataset, validation, choose_sets(dataset, validation))
 
 
 def check_kind(recipe: Recipe, file: str, kind: Kind) -> None:
@@ -125,6 +166,24 @@ def check_kind(recipe: Recipe, file: str, kind: Kind) -> None:
         f"It reads {' or '.join(sorted(kinds))} data.",
         f"Choose another file, or a method for {kind} data: {', '.join(fitting)}.",
     )
+
+
+def check_teacher(recipe: Recipe, kind: Kind, base: Base, teacher: Path | None) -> None:
+    """Raise `InputError` for a teacher that cannot read along, before anything is trained."""
+    knobs = recipe.knobs
+    if not isinstance(knobs, Distill) or knobs.source == "answers" or teacher is None:
+        return
+    if kind is Kind.PROMPTS:
+        raise InputError(
+            f"{recipe.data} holds prompts, and distill.source: logits needs answers that the teacher reads along.",
+            fix="Take data with answers, or let the teacher write them: distill.source: answers",
+        )
+    if not same_tokens(base.folder, teacher):
+        raise InputError(
+            f"The teacher {knobs.teacher} has another tokenizer than {base.name}.",
+            "distill.source: logits compares how likely each finds every token, so both must have the same ones.",
+            "Choose a teacher of the same family, or let it write answers: distill.source: answers",
+        )
 
 
 def check_machine(recipe: Recipe) -> None:

@@ -33,6 +33,7 @@ STAGES = {
     "register": "Register",
 }
 
+    "ask": "Ask the teacher",
 
 def say(line: str = "") -> None:
     """One plain line."""

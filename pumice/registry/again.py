@@ -5,6 +5,8 @@ Does not train, and does not know who asked.
 
 from __future__ import annotations
 
+from filelock import FileLock
+
 from pumice.config import Home
 from pumice.data.checks import load
 from pumice.data.sets import SetName, choose_sets
@@ -12,12 +14,13 @@ from pumice.engine.pool import Pool
 from pumice.errors import InputError
 from pumice.evaluate.run import evaluate
 from pumice.evaluate.trial import SAMPLES, Trial
-from pumice.records import Report, Tell
+from pumice.records import Base, Example, Model, Report, Tell
 from pumice.registry.card import IMPORT
 from pumice.registry.models import Registry
 from pumice.registry.start import base_of, guide_of
 from pumice.store.s3 import Objects
-from pumice.train.methods import Lora
+from pumice.train import scratch
+from pumice.train.methods import Lora, Pretrain
 from pumice.train.recipe import Recipe
 
 
@@ -31,7 +34,7 @@ async def compare(
             f"{model.id} was imported as a whole model, and nothing is known of a base to compare it with.",
             fix="Import it with its base: pumice models import FOLDER --name NAME --base BASE",
         )
-    base, objects = base_of(model, registry, home), Objects(home.s3)
+    base, objects = counterpart(model, registry, home), Objects(home.s3)
     set_name: SetName = "validation file"
     if data:
         questions = load(objects.locate(data), data).examples
@@ -52,6 +55,12 @@ async def compare(
         sets = choose_sets(dataset, load(objects.locate(validation), validation) if validation else None)
         questions, set_name = sets.questions, sets.name
     recipe = Recipe.model_validate(model.recipe) if model.recipe else None
+    method = recipe.knobs if recipe else Lora()
+    if method.proof == "answers" and any(each.text is None and not answered(each) for each in questions):
+        raise InputError(
+            f"{data or model.recipe['data']} holds prompts without answers, which are nothing to compare with.",
+            fix=f"Name questions with answers: pumice evaluate {model.id} --data FILE",
+        )
     trial = Trial(
         base=base,
         whole=model.folder,
@@ -60,8 +69,28 @@ async def compare(
         set=set_name,
         seed=recipe.seed if recipe else 0,
         samples=samples,
-        method=recipe.knobs if recipe else Lora(),
-        guide=guide_of(recipe.knobs, registry, home) if recipe else None,
+        method=method,
+        # A teacher has done its work; a reward model is asked again.
+        guide=guide_of(method, registry, home) if method.proof == "rewards" else None,
     )
     async with Pool(home.cache) as pool:
         return await evaluate(trial, pool, tell)
+
+
+def counterpart(model: Model, registry: Registry, home: Home) -> Base:
+    """What `model` is compared with: its base, or the random weights that it was trained from, made once more."""
+    if not model.base_source.startswith(scratch.SOURCE):
+        return base_of(model, registry, home)
+    recipe = Recipe.model_validate(model.recipe)
+    assert isinstance(recipe.knobs, Pretrain)
+    folder = home.cache / "untrained" / model.base_sha256[:16]
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):
+        if folder.exists():
+            return scratch.as_base(recipe.knobs, folder)
+        return scratch.untrained(recipe.knobs, recipe.seed, model.folder, folder)
+
+
+def answered(example: Example) -> bool:
+    """Whether a conversation ends with an answer."""
+    return example.messages[-1]["role"] == "assistant"

@@ -11,10 +11,13 @@ from pumice.bases.catalogue import CATALOGUE
 from pumice.evaluate import report as reports
 from pumice.records import Base, Model
 
+from pumice.train import scratch
 HUB = "hub:"
 IMPORT = "import:"
 """Source of a whole model that came from elsewhere, when nobody said what it was made from."""
 
+ALONE = (IMPORT, scratch.SOURCE)
+"""Sources of whole models that stand on themselves."""
 
 def card(model: Model, base: Base) -> str:
     """The card of a version that was trained on `base`."""
@@ -34,7 +37,7 @@ def card(model: Model, base: Base) -> str:
 
 def front_matter(model: Model, base: Base) -> str:
     """What the hub reads."""
-    told: dict[str, object] = {} if base.source.startswith(IMPORT) else {"base_model": hub_id(base) or base.name}
+    told: dict[str, object] = {} if base.source.startswith(ALONE) else {"base_model": hub_id(base) or base.name}
     told |= {
         "library_name": "peft" if model.adapter else "transformers",
         "pipeline_tag": "text-generation",
@@ -61,6 +64,8 @@ def opening(model: Model, base: Base) -> str:
     """What it is, and what it is not."""
     made = "fine-tuned with Pumice" if model.recipe else "made elsewhere and imported into Pumice"
     if base.source.startswith(IMPORT):
+    if base.source.startswith(scratch.SOURCE):
+        return f"A whole model with {base.parameters:,} weights, trained from random numbers with Pumice."
         return f"A whole model, {made}."
     if not model.adapter:
         return f"All weights of [{base.name}](#where-it-comes-from), {made} ({model.method})."
@@ -126,7 +131,7 @@ def lineage(model: Model, base: Base) -> str:
     """All that is needed to train it again, and to know that it was this."""
     facts = {
         "base": f"{base.name}, from `{base.source}`",
-        "base weights, sha256": f"`{base.sha256}`",
+        "weights, sha256" if base.source.startswith(ALONE) else "base weights, sha256": f"`{base.sha256}`",
         "chat template, sha256": f"`{base.template_sha256}`" if base.template_sha256 else "none",
         "data, sha256": f"`{model.data_sha256}`" if model.data_sha256 else "unknown",
         "job": f"`{model.job}`" if model.job else "none",

@@ -17,6 +17,7 @@ from typing import Any
 import orjson
 from sqlalchemy import Engine, RowMapping, case, delete, func, insert, select, update
 
+from pumice.bases.describe import describe
 from pumice.config import Home
 from pumice.errors import ConflictError, InputError, NotFoundError
 from pumice.evaluate import report as reports
@@ -26,6 +27,7 @@ from pumice.store.connect import hold
 from pumice.store.documents import Documents
 from pumice.store.files import write_atomic
 from pumice.store.tables import models
+from pumice.train import scratch
 from pumice.train.recipe import Recipe
 
 NUMBERS = "deleted-version"
@@ -44,7 +46,8 @@ class Registry:
     ) -> Model:
         """Copy the `artifact` folder to the next version of the recipe's name, as a candidate, with its card.
 
-        `job` is the id of a recorded job; one that has registered a version already gets that version back.
+        `job` is the id of a recorded job; one that has registered a version already gets that version back. What was
+        trained from nothing stands on itself: its random base is not kept.
         """
         assert recipe.name, "a resolved recipe has a name"
         values = {
@@ -55,6 +58,8 @@ class Registry:
             "recipe": recipe.model_dump(mode="json"),
             "report": reports.to_json(report) if report else None,
         }
+        if base.source.startswith(scratch.SOURCE):
+            base = describe(artifact, base.name, base.source)
         return self._add(values, artifact, base, job)
 
     def adopt(self, name: str, method: str, artifact: Path, base: Base, adapter: bool, job: str | None) -> Model:

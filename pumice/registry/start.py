@@ -18,7 +18,7 @@ from pumice.config import Home
 from pumice.engine.merge import merge
 from pumice.errors import InputError
 from pumice.records import Base, Model
-from pumice.registry.card import IMPORT
+from pumice.registry.card import ALONE
 from pumice.registry.models import Registry
 from pumice.store.files import sha256_folder_weights
 from pumice.train.methods import Method
@@ -62,8 +62,8 @@ def guide_of(method: Method, registry: Registry, home: Home) -> Path | None:
 
 def base_of(model: Model, registry: Registry, home: Home) -> Base:
     """The base that `model` was trained on. Raises `InputError` when what lies there now is another one."""
-    if model.base_source.startswith(IMPORT):
-        # A whole model of which no base is known stands on itself.
+    if model.base_source.startswith(ALONE):
+        # A whole model of which no base is known, or kept, stands on itself.
         base = as_base(model, registry, home)
     elif model.base_source.startswith(SOURCE):
         base = as_base(registry.find(model.base_source.removeprefix(SOURCE)), registry, home)

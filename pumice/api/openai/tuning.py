@@ -47,6 +47,7 @@ _STATUSES: Mapping[JobState, Status] = {
 }
 _STAGES = {
     "check": "Validating the training file",
+    "ask": "Asking the teacher",
     "train": "Training",
     "evaluate": "Comparing with the base",
     "register": "Registering the model",

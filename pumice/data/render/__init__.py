@@ -3,5 +3,6 @@
 from pumice.data.render.decode import Decoder
 from pumice.data.render.reader import Reader
 from pumice.data.render.renderer import Renderer
+from pumice.data.render.tokenizer import same_tokens
 
-__all__ = ["Decoder", "Reader", "Renderer"]
+__all__ = ["Decoder", "Reader", "Renderer", "same_tokens"]

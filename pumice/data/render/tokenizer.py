@@ -61,6 +61,13 @@ def read_tokenizer(folder: Path) -> tokenizers.Tokenizer:
     return tokenizer
 
 
+def same_tokens(one: Path, other: Path) -> bool:
+    """Whether the bases in two folders make the same ids of every text."""
+    parts = ("model", "added_tokens", "normalizer", "pre_tokenizer", "post_processor")
+    first, second = (json.loads(read_tokenizer(folder).to_str()) for folder in (one, other))
+    return all(first[part] == second[part] for part in parts)
+
+
 def read_names(folder: Path) -> dict[str, str]:
     """The special tokens that a chat template may write, by name: `bos_token`, `eos_token` and their like."""
     names: dict[str, str] = {}

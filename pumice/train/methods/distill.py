@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar, Literal
 
-from pumice.records import Kind
+from pumice.records import Example, Kind
 from pumice.train.methods.method import Objective
 from pumice.train.rules import Count, Rate, Text
 
@@ -28,7 +29,18 @@ class Distill(Objective):
     max_tokens: Count = 256
     """With `answers`: longest answer of the teacher, in tokens."""
 
+    def reads(self, example: Example) -> tuple[Example, ...]:
+        """With `answers` the prompt alone: the teacher's answer takes the place of the row's own."""
+        if self.source == "logits" or example.messages[-1]["role"] != "assistant":
+            return (example,)
+        return (replace(example, messages=example.messages[:-1]),)
+
     @property
     def guide(self) -> str | None:
         """The teacher."""
         return self.teacher
+
+    @property
+    def unseen(self) -> int:
+        """The teacher's answer: half of the longest is a fair guess."""
+        return self.max_tokens // 2 if self.source == "answers" else 0

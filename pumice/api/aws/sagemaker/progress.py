@@ -13,6 +13,7 @@ from pumice.records import Document, Job, JobState
 SECONDARY = {
     "": "Starting",
     "check": "Downloading",
+    "ask": "Training",
     "train": "Training",
     "evaluate": "Training",
     "register": "Uploading",
