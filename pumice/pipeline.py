@@ -17,8 +17,10 @@ from pumice.evaluate import report as reports
 from pumice.evaluate.run import evaluate
 from pumice.evaluate.trial import Trial, stopping
 from pumice.plan import Material, Plan, decide
+from pumice.prompting.kept import beside
 from pumice.records import Event, Job, Model, Report, Tell
 from pumice.registry.models import Registry
+from pumice.store.documents import Documents
 from pumice.store.tables import open_database
 from pumice.train.loop import train
 
@@ -39,6 +41,10 @@ def run(job: Job, home: Home, tell: Tell, should_stop: Callable[[], bool]) -> Mo
     plan, material = decide(job, home, registry)
     tell(Event("data", describe(plan, material)))
     outcome = make(plan, material, job, home, tell, should_stop)
+    if outcome.report:
+        hashes = plan.data_sha256, plan.validation_sha256, plan.base.sha256
+        if line := beside(outcome.report, *hashes, plan.recipe.seed, Documents(registry.database)):
+            tell(Event("note", {"text": line}))
     tell(Event("stage", {"name": "register"}))
     model = registry.register(plan.recipe, outcome.artifact, plan.base, plan.data_sha256, job.id, outcome.report)
     tell(Event("model", {"id": model.id, "folder": str(model.folder)}))
