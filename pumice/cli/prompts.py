@@ -90,8 +90,8 @@ def prompt(
     if as_json:
         show.document(reports.to_json(found))
         return
-    columns = ["shots", "exact match", "token F1", "ROUGE-L", "stopped by itself", "prompt tokens"]
-    show.table("", columns, reports.table(found), numbers=6)
+    columns = ["shots", "exact match", "token F1", "ROUGE-L", "prompt tokens"]
+    show.table("", columns, reports.table(found), numbers=5)
     for line in (*reports.cuts(found), reports.sentence(found)):
         show.say(line)
 

@@ -66,7 +66,6 @@ class Row(NamedTuple):
     exact_match: str
     token_f1: str
     rouge_l: str
-    stopped: str
     prompt_tokens: str
 
 
@@ -93,8 +92,7 @@ def table(found: Prompting) -> list[Row]:
             exact += f"\n{points(each.differences['exact_match'])}"
             f1 += f"\n{interval_of(each.differences['token_f1'])}"
             rouge += f"\n{interval_of(each.differences['rouge_l'])}"
-        stopped = f"{each.stopped:,} of {found.count:,}"
-        rows.append(Row(f"{each.shots:,}", exact, f1, rouge, stopped, f"{each.prompt_tokens:,.0f}"))
+        rows.append(Row(f"{each.shots:,}", exact, f1, rouge, f"{each.prompt_tokens:,.0f}"))
     return rows
 
 
@@ -102,9 +100,7 @@ def sentence(found: Prompting) -> str:
     """The best number of shots, what it is proven to gain and what it costs."""
     best, zero = found.best, found.tried[0]
     noun = "question" if found.count == 1 else "questions"
-    where = (
-        f"{found.count:,} held-out {noun}" if found.set == "held-out rows" else f"{found.count:,} {noun} of the file"
-    )
+    where = f"{found.count:,} {noun} {'held out' if found.set == 'held-out rows' else 'of the validation file'}"
     got = f"exact match {percent(best.exact_match)} and token F1 {best.token_f1:.2f}"
     cost = f"{best.prompt_tokens:,.0f} prompt tokens a question"
     if best is zero:

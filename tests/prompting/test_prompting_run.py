@@ -206,15 +206,15 @@ def test_what_is_said_of_a_result() -> None:
     found = result()
     assert from_json(json.loads(json.dumps(to_json(found)))) == found
     change = "0.60\n+0.40 [+0.20, +0.60]"
-    assert table(found)[1] == ("1", "50 %\n+40 [+20, +60]", change, change, "20 of 20", "80")
+    assert table(found)[1] == ("1", "50 %\n+40 [+20, +60]", change, change, "80")
     assert sentence(found) == (
-        "Best on 20 held-out questions: one-shot, with exact match 50 % and token F1 0.60, for 80 prompt tokens a "
+        "Best on 20 questions held out: one-shot, with exact match 50 % and token F1 0.60, for 80 prompt tokens a "
         "question against 50; token F1 changed by +0.40 [+0.20, +0.60] against zero-shot."
     )
     assert cuts(found) == ["3 of 20 questions had no room for 5 shots and were asked with fewer."]
     assert "may be chance" in sentence(replace(found, count=5))
     assert sentence(replace(found, tried=found.tried[:1])) == (
-        "Best on 20 held-out questions: zero-shot, with exact match 10 % and token F1 0.20, "
+        "Best on 20 questions held out: zero-shot, with exact match 10 % and token F1 0.20, "
         "for 50 prompt tokens a question."
     )
 
