@@ -14,6 +14,8 @@ SHORT_ROW = 64
 SMALL = 200
 STEPS_WANTED = 128
 TOKENS_AT_ONCE = 4096
+# Prompts of one step, where the model writes its own answers to each.
+PROMPTS_A_STEP = 4
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,27 @@ def epochs(size: Size) -> tuple[float, str]:
     if size.worth <= SMALL:
         return count, f"{count:g}; so few rows must be seen often to be learned by heart ({visits})"
     return count, f"{count:g}; the more there is to learn from, the less often each row is needed ({visits})"
+
+
+def few_epochs(size: Size, steps: int) -> tuple[float, str]:
+    """What makes about `steps` steps of a few prompts each, and no more than `epochs`."""
+    a_step = min(PROMPTS_A_STEP, size.rows)
+    count = min(steps * a_step / size.rows, epochs(size)[0])
+    count = float(int(count)) if count >= 1 else float(f"{count:.2g}")
+    made = max(1, round(size.rows * count / a_step))
+    return count, f"{count:g}; about {made} steps of {a_step} prompts, as the model writes its answers in each"
+
+
+def few_at_once(size: Size, held: float) -> tuple[int, int, str]:
+    """Prompts at once and batches a step: a few prompts, each of which takes `held` tokens with its answers."""
+    a_step = min(PROMPTS_A_STEP, size.rows)
+    fitting = max(1, min(a_step, int(TOKENS_AT_ONCE / held)))
+    at_once = next(count for count in range(fitting, 0, -1) if a_step % count == 0)
+    return (
+        at_once,
+        a_step // at_once,
+        f"{at_once} prompts of about {held:,.0f} tokens with their answers, {a_step} a step",
+    )
 
 
 def learning_rate(size: Size, rate: float, method: str) -> tuple[float, str]:

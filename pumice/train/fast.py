@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.masking_utils import AttentionMaskInterface
 
@@ -139,3 +140,24 @@ def label_loss(hidden: Tensor, head: torch.nn.Module, labels: Tensor) -> Tensor:
         hidden[0, kept], head.weight, head.bias, following[kept]
     )
     return loss
+
+
+def label_logprobs(hidden: Tensor, head: torch.nn.Module, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-probability of each of `labels` [n] at `hidden` [n, width], in nats, and the entropy there; [n] each.
+
+    The logits of one chunk exist at a time; on the way back they are made again.
+    """
+    assert isinstance(head, torch.nn.Linear)
+    found = [
+        checkpoint(_logprobs, hidden[piece], head.weight, head.bias, labels[piece], use_reentrant=False)
+        for piece in (slice(start, start + CHUNK) for start in range(0, len(labels), CHUNK))
+    ]
+    return torch.cat([logprobs for logprobs, _ in found]), torch.cat([entropy for _, entropy in found])
+
+
+def _logprobs(hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor) -> tuple[Tensor, Tensor]:
+    logits = F.linear(hidden, weight, bias).float()
+    logprobs = logits - logits.logsumexp(1, keepdim=True)
+    with torch.no_grad():
+        entropy = -(logprobs.exp() * logprobs).sum(1)
+    return logprobs.gather(1, labels[:, None])[:, 0], entropy

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from pumice.errors import InputError
 from pumice.records import Example, Kind
+from pumice.train import scorers
 from pumice.train.methods.method import Objective
-from pumice.train.rules import Count, Rate, Rule, Text
+from pumice.train.rules import Count, Rate, Rule
 
 
 class Rlhf(Objective):
@@ -23,8 +26,9 @@ class Rlhf(Objective):
     )
     proof: ClassVar = "rewards"
     pace: ClassVar = 0.1
+    steps: ClassVar = 60
 
-    reward: Text = "exact"
+    reward: Annotated[str, AfterValidator(scorers.checked), Rule(scorers.RULE)] = "exact"
     """What scores an answer: `exact`, `json`, `regex:…`, `length:N`, `file.py:function` or a reward model's name."""
     algorithm: Literal["grpo", "rloo"] = "grpo"
     """How scores become steps."""
@@ -38,14 +42,37 @@ class Rlhf(Objective):
     """Nats a token: training ends early, with what it has, where the KL divergence passes it."""
 
     def reads(self, example: Example) -> tuple[Example, ...]:
-        """The prompt; an answer that the row has becomes the fact `reference`, for scorers."""
-        if not example.messages or example.messages[-1]["role"] != "assistant":
-            return (example,)
-        facts = {**example.facts, "reference": example.messages[-1]["content"]}
-        return (replace(example, messages=example.messages[:-1], facts=facts),)
+        """The prompt; an answer that the row has becomes the fact `reference`, and the last question `prompt`.
+
+        Raises `InputError` for a row that the scorer `exact` could not judge.
+        """
+        messages, facts = example.messages, dict(example.facts)
+        if messages and messages[-1]["role"] == "assistant":
+            facts["reference"], messages = messages[-1]["content"], messages[:-1]
+        if self.reward == "exact" and not isinstance(facts.get("reference"), str | int | float):
+            raise InputError(
+                f"The row in line {example.line} has no `reference`, and rlhf.reward = exact compares with it.",
+                "`exact` rewards the answer that a row names.",
+                "Give each row a column `reference`, or an answer; or choose another reward.",
+            )
+        asked = [turn["content"] for turn in messages if turn["role"] == "user"]
+        facts["prompt"] = asked[-1] if asked else ""
+        return (replace(example, messages=messages, facts=facts),)
+
+    def held(self, tokens: float) -> float:
+        """The prompt once for each answer, and the answers at their longest."""
+        return (tokens + self.max_tokens) * self.answers
+
+    def located(self, find: Callable[[str], str]) -> Self:
+        """The same knobs with the scorer's file where `find` says."""
+        return self.model_copy(update={"reward": scorers.located(self.reward, find)})
 
     @property
     def guide(self) -> str | None:
         """The registered reward model, where it is one."""
-        word = self.reward.partition(":")[0]
-        return None if word in ("exact", "json", "regex", "length") or word.endswith(".py") else self.reward
+        return self.reward if scorers.read(self.reward).kind == "model" else None
+
+    @property
+    def runs_code(self) -> bool:
+        """Whether the scorer is a program of the user's."""
+        return scorers.read(self.reward).kind == "python"
