@@ -33,11 +33,8 @@ _SHAREGPT = Form(
 _SLIPS = {"human": "user", "gpt": "assistant", "bot": "assistant", "model": "assistant", "ai": "assistant"}
 
 
-class Said(NamedTuple):
-    """A turn, and the place of what says whose it is."""
-
-    turn: Turn
-    path: Path
+Said = tuple[Turn, Path]
+"""A turn, and the place of what says whose it is. A plain tuple, as there is one for each message of a file."""
 
 
 def read_messages(row: Row, log: Log) -> Example | None:
@@ -76,23 +73,34 @@ def said(row: Row, value: Any, path: Path, log: Log, form: Form = _OPENAI) -> li
         return []
     if not value:
         log.fault(row, path, "The conversation has no messages.", "Write at least a user and an assistant message.")
+    key, _, roles = form
     turns: list[Said] = []
     for index, message in enumerate(value):
-        turns += message_said(row, message, (*path, index), log, form)
+        here = (*path, index)
+        # Most messages are as they should be, and a file may hold a million.
+        if type(message) is dict and type(role := message.get(key)) is str and role in roles:
+            turns.append((_turn(row, message, here, form, log), (*here, key)))
+        else:
+            _unreadable(row, message, here, form, log)
     return turns
 
 
-def message_said(row: Row, message: Any, path: Path, log: Log, form: Form = _OPENAI) -> list[Said]:
-    """The turn of one message; none, and a finding, where it cannot be read."""
+def message_said(row: Row, message: Any, path: Path, log: Log) -> list[Said]:
+    """The turn of one message, in the form that it is in; none, and a finding, where it cannot be read."""
+    form = form_of(message)
+    if type(message) is dict and type(role := message.get(form.role)) is str and role in form.roles:
+        return [(_turn(row, message, path, form, log), (*path, form.role))]
+    _unreadable(row, message, path, form, log)
+    return []
+
+
+def _unreadable(row: Row, message: Any, path: Path, form: Form, log: Log) -> None:
     if type(message) is not dict:
         wrong_type(row, message, path, log, f'an object with "{form.role}" and "{form.content}"')
     elif form.role not in message:
         _missing(row, message, path, form.role, log)
-    elif message[form.role] not in form.roles:
-        _unknown_role(row, message[form.role], (*path, form.role), form.roles, log)
     else:
-        return [Said(_turn(row, message, path, form, log), (*path, form.role))]
-    return []
+        _unknown_role(row, message[form.role], (*path, form.role), form.roles, log)
 
 
 def form_of(message: Any) -> Form:
@@ -101,17 +109,18 @@ def form_of(message: Any) -> Form:
 
 
 def _turn(row: Row, message: dict[str, Any], path: Path, form: Form, log: Log) -> Turn:
-    role, calls = form.roles[message[form.role]], message.get("tool_calls")
+    key, where, roles = form
+    role, calls = roles[message[key]], message.get("tool_calls")
     if message.get("weight") == 0:
         log.fault(row, (*path, "weight"), "Messages of weight 0 are not read in this version.", "Delete the weight.")
     turn: Turn = {"role": role, "content": ""}  # type: ignore[typeddict-item]
     if calls:
         turn["tool_calls"] = calls
-    content = message.get(form.content)
-    if form.content not in message and not calls:
-        _missing(row, message, path, form.content, log)
+    content = message.get(where)
+    if where not in message and not calls:
+        _missing(row, message, path, where, log)
     elif content or not calls:
-        turn["content"] = _content(row, content, (*path, form.content), f"The {role}'s text", log)
+        turn["content"] = _content(row, content, (*path, where), f"The {role}'s text", log)
     return turn
 
 
@@ -147,9 +156,9 @@ def system(row: Row, turns: Sequence[Said], log: Log) -> list[Said]:
     if not value:
         return []
     content = _content(row, value, ("system",), "The system text", log)
-    if turns and turns[0].turn["role"] == "system":
+    if turns and turns[0][0]["role"] == "system":
         log.fault(row, ("system",), "The row has two system texts: here and in its messages.", "Keep one of them.")
-    return [Said({"role": "system", "content": content}, ("system",))]
+    return [({"role": "system", "content": content}, ("system",))]
 
 
 def _conversation(
@@ -164,7 +173,7 @@ def _conversation(
 
 def spoken(turns: Sequence[Said]) -> tuple[Turn, ...]:
     """The turns alone."""
-    return tuple([each.turn for each in turns])
+    return tuple([turn for turn, _ in turns])
 
 
 def check_order(row: Row, turns: Sequence[Said], log: Log) -> bool:
@@ -173,7 +182,7 @@ def check_order(row: Row, turns: Sequence[Said], log: Log) -> bool:
     for index, (turn, path) in enumerate(turns):
         role = turn["role"]
         rule, fix = _ORDER.get((previous, role), ("", ""))
-        if role == "tool" and previous == "assistant" and not turns[index - 1].turn.get("tool_calls"):
+        if role == "tool" and previous == "assistant" and not turns[index - 1][0].get("tool_calls"):
             rule, fix = "A tool answers here, but the assistant called none.", "Add tool_calls to the turn before."
         if index and role == "system":
             rule, fix = "The system turn must be the first.", "Move it to the start."

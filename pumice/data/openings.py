@@ -21,7 +21,7 @@ def opening(row: Row, column: str, log: Log) -> list[Said]:
     if column == "conversations":
         return chats.sharegpt(row, log)
     if column == "instruction":
-        return [Said({"role": "user", "content": asked(row, column, log)}, (column,))]
+        return [({"role": "user", "content": asked(row, column, log)}, (column,))]
     return turns(row, row.value[column], (column,), "user", "The prompt", log)
 
 
@@ -37,9 +37,9 @@ def asked(row: Row, column: str, log: Log) -> str:
 def turns(row: Row, value: Any, path: Path, role: Literal["user", "assistant"], what: str, log: Log) -> list[Said]:
     """The turns of a value that is text, which `role` says, or one message, or a list of messages."""
     if type(value) is str:
-        return [Said({"role": role, "content": text(row, value, path, what, log)}, path)]
+        return [({"role": role, "content": text(row, value, path, what, log)}, path)]
     if type(value) is dict:
-        return chats.message_said(row, value, path, log, chats.form_of(value))
+        return chats.message_said(row, value, path, log)
     if type(value) is list:
         return chats.said(row, value, path, log, chats.form_of(next(iter(value), None)))
     wrong_type(row, value, path, log, "text or a list of messages")

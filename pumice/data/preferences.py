@@ -32,9 +32,9 @@ def pairs(column: str | None) -> Read:
         called = () if column == "conversations" else chats.tools(row, log)
         endings = [turns(row, row.value[name], (name,), "assistant", f"The {name} answer", log) for name in _ENDINGS]
         system = chats.system(row, asked or endings[0], log)
-        if asked and asked[-1].turn["role"] == "assistant":
+        if asked and asked[-1][0]["role"] == "assistant":
             rule = 'The conversation ends with an answer already; "chosen" and "rejected" are the two to choose from.'
-            log.fault(row, asked[-1].path, rule, "Delete its last turn, or add what the user says next.")
+            log.fault(row, asked[-1][1], rule, "Delete its last turn, or add what the user says next.")
         if log.total != before:
             return None
         chosen, rejected = (_whole(row, *each, asked, log) for each in zip(_ENDINGS, endings, strict=True))
@@ -69,11 +69,12 @@ def judged(column: str, answer: str | None) -> Read:
 
 def _whole(row: Row, name: str, ending: list[Said], asked: list[Said], log: Log) -> list[Said]:
     """The conversation that ends with `ending`, which may be that conversation itself."""
-    last = ending[-1].turn["role"]
-    whole = len(ending) > 1 and ending[0].turn["role"] in ("system", "user")
+    turn, path = ending[-1]
+    last = turn["role"]
+    whole = len(ending) > 1 and ending[0][0]["role"] in ("system", "user")
     if last != "assistant":
         rule = f"The {name} answer is the {last}'s; it must be the assistant's, as it is what the model learns from."
-        log.fault(row, ending[-1].path, rule, "Write the assistant's answer.")
+        log.fault(row, path, rule, "Write the assistant's answer.")
     elif not asked and not whole:
         rule = f'The row has no "prompt", so "{name}" must be a whole conversation: a list of messages.'
         log.fault(row, (name,), rule, 'Add "prompt", or begin the list with what the user asks.')
@@ -90,9 +91,9 @@ def _compare(row: Row, chosen: Sequence[Said], rejected: Sequence[Said], log: Lo
         both = zip(here, there, strict=False)
         at = next((at for at, (one, other) in enumerate(both) if one != other), min(len(here), len(there)))
         rule = f'"chosen" and "rejected" differ at turn {at + 1} already; only their last turns may.'
-        log.fault(row, rejected[at].path, rule, "Let both go through the same conversation up to the answer.")
-    elif chats.check_order(row, chosen, log) and _said(chosen[-1].turn) == _said(rejected[-1].turn):
-        exact = chosen[-1].turn == rejected[-1].turn
+        log.fault(row, rejected[at][1], rule, "Let both go through the same conversation up to the answer.")
+    elif chats.check_order(row, chosen, log) and _said(chosen[-1][0]) == _said(rejected[-1][0]):
+        exact = chosen[-1][0] == rejected[-1][0]
         rule = f"The rejected answer is the chosen one{'' if exact else ' but for white space around it'}."
         log.fault(row, ("rejected",), rule, "Write a worse one, or delete the row: nothing tells them apart.")
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pumice.records import Example, Turn
+from pumice.records import Example
 
 _PAIRS = 5
 
@@ -41,7 +41,11 @@ class Hashes:
             prompt = subject = hash(example.text)
             content = prompt if example.label is None else hash((prompt, example.label))
         else:
-            prompt, subject, content = _of_turns(example)
+            turns: list[tuple[str, str, str]] = [
+                (turn["role"], turn["content"], str(turn["tool_calls"]) if "tool_calls" in turn else "")
+                for turn in (*example.messages, *example.rejected[-1:])
+            ]
+            prompt, subject, content = _of_turns(example, turns)
         self._lines.append(example.line)
         self._prompts.append(prompt)
         self._subjects.append(subject)
@@ -85,27 +89,23 @@ class Hashes:
         return (np.array(each, dtype=np.int64) for each in kept)
 
 
-def _of_turns(example: Example) -> tuple[int, int, int]:
-    """Prompt, subject and content of a row that is a conversation."""
-    turns = [_spoken(turn) for turn in example.messages]
+def _of_turns(example: Example, turns: list[tuple[str, str, str]]) -> tuple[int, int, int]:
+    """Prompt, subject and content of a row that is a conversation; `turns` end with a pair's other answer."""
+    answer = turns.pop()
     tools = str(example.tools) if example.tools else ""
-    if turns[-1][0] != "assistant":
+    if example.rejected:
+        chosen = turns.pop()
         prompt = hash((*turns, tools))
+        return prompt, hash((prompt, frozenset((chosen, answer)))), hash((prompt, chosen, answer))
+    if answer[0] != "assistant":
+        prompt = hash((*turns, answer, tools))
         content = hash((prompt, json.dumps(example.facts, sort_keys=True, default=str))) if example.facts else prompt
         return prompt, content, content
-    answer = turns.pop()
     prompt = hash((*turns, tools))
-    if example.rejected:
-        other = _spoken(example.rejected[-1])
-        return prompt, hash((prompt, frozenset((answer, other)))), hash((prompt, answer, other))
     content = hash((prompt, answer))
     if example.wanted is not None:
         return prompt, content, hash((content, example.wanted))
     return prompt, prompt, content
-
-
-def _spoken(turn: Turn) -> tuple[str, str, str]:
-    return turn["role"], turn["content"], str(turn["tool_calls"]) if "tool_calls" in turn else ""
 
 
 def _first_of_group(starts_anew: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:

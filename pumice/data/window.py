@@ -152,8 +152,9 @@ def trained(tokens: Tokens) -> int:
 
 def _teaches(tokens: Tokens) -> bool:
     """Whether anything is learned from the row: a class and a prompt have no labels, and two like answers no use."""
-    if other := tokens.rejected:
-        return tokens.ids != other.ids and trained(other) > 0 and trained(replace(tokens, rejected=None)) > 0
+    if tokens.rejected:
+        # Both begin with the same prompt and are cut at the same place: where one has no answer left, neither has.
+        return tokens.ids != tokens.rejected.ids
     return trained(tokens) > 0 if tokens.labels else bool(tokens.ids)
 
 

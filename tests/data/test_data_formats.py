@@ -123,6 +123,12 @@ FAULTS = {
     "late system": (chat("user", "system", "assistant"), '"system"', "messages[1].role", "must be the first"),
     "tool unasked": (chat("user", "tool", "assistant"), '"tool"', "messages[1].role", "no assistant called it"),
     "unknown role": (chat("user", "bot"), '"bot"', "messages[1].role", 'role "bot" is not known'),
+    "a role in a list": (
+        {"messages": [{"role": ["user"], "content": "x"}]},
+        '["user"',
+        "messages[0].role",
+        "is a list",
+    ),
     "no messages": ({"messages": []}, "[]", "messages", "no messages"),
     "messages as text": ({"messages": "x"}, '"x"', "messages", "is text; it must be a list"),
     "message as text": ({"messages": ["x"]}, '"x"', "messages[0]", "is text; it must be an object"),

@@ -126,6 +126,12 @@ FAULTS: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "NUL": (pair(chosen="a\0"), '"a', "chosen", "NUL"),
     "a number as the prompt": ({**pair(), "prompt": 5}, "5", "prompt", "text or a list of messages"),
     "the user's ending": ({**pair(), "chosen": user("a")}, '"user"', "chosen.role", "must be the assistant's"),
+    "a role in a list": (
+        {**pair(), "chosen": {"role": ["assistant"], "content": "a"}},
+        '["assistant"',
+        "chosen.role",
+        "is a list",
+    ),
     "user last": (
         {**pair(), "chosen": [said("a"), user("b")]},
         '"user"',
