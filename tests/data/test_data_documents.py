@@ -189,10 +189,13 @@ def test_words_that_a_line_parts_are_whole(tmp_path: Path) -> None:
 def test_a_table_that_lies_on_its_side_is_read(tmp_path: Path, turned: bool, capfd: pytest.CaptureFixture[str]) -> None:
     canvas = Canvas(str(tmp_path / "turned.pdf"))
     canvas.drawString(60, 800, "Prices")
+    canvas.saveState()
     canvas.rotate(90)
     for row in range(6):
         canvas.drawString(100, -100 - 14 * row, f"Part {row * row}")
         canvas.drawString(300, -100 - 14 * row, f"{row * 7} euros")
+    canvas.restoreState()
+    canvas.drawString(60, 40, "Prices end")
     if turned:
         canvas.setPageRotation(90)
     canvas.save()
