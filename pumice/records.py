@@ -207,6 +207,8 @@ class Scores:
     """Mean of what a scorer gave the answers."""
     kl: float | None = None
     """How far the model's own answers moved from the base, nats a token."""
+    margin: float | None = None
+    """By how much the chosen answer of a pair is likelier than the rejected one, nats a token."""
 
 
 @dataclass(frozen=True)

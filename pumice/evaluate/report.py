@@ -56,6 +56,7 @@ def table(report: Report) -> list[Row]:
             rows.append(Row(name, percent(was), percent(now), points(differences[key])))
     for name, was, now, key in (
         ("macro-F1", base.macro_f1, tuned.macro_f1, ""),
+        ("margin, nats a token", base.margin, tuned.margin, "margin"),
         ("reward", base.reward, tuned.reward, "reward"),
         ("token F1", base.token_f1, tuned.token_f1, "token_f1"),
         ("ROUGE-L", base.rouge_l, tuned.rouge_l, "rouge_l"),
@@ -119,7 +120,9 @@ def recall(report: Report) -> str:
 
 def questions(report: Report) -> str:
     """What the rows of this report are."""
-    nouns = {"accuracy": "texts" if report.confusion else "pairs", "reward": "prompts", "token_f1": "questions"}
+    # Single judged answers have a loss and no margin; texts and pairs that a head has judged have no loss.
+    ranked = "answers" if report.tuned.loss is not None and report.tuned.margin is None else "pairs"
+    nouns = {"accuracy": "texts" if report.confusion else ranked, "reward": "prompts", "token_f1": "questions"}
     return nouns.get(deciding(report.differences), "texts")
 
 

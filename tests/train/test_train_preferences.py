@@ -18,6 +18,7 @@ from transformers import AutoModelForCausalLM, LlamaForCausalLM
 from pumice.engine.merge import merge
 from pumice.errors import InputError
 from pumice.records import Base, Event, Tokens
+from pumice.train import loop
 from pumice.train.loop import build, train
 from pumice.train.recipe import Recipe, make_recipe, resolve_recipe
 from pumice.train.trainers.kto import answers_elsewhere
@@ -268,3 +269,13 @@ def test_dropout_that_is_not_used_is_told(narrow: Base, tmp_path: Path, method: 
     trainer: Any = build(recipe, narrow, rows, tmp_path, None, events.append)
     rates = {module.p for module in trainer.model.modules() if isinstance(module, torch.nn.Dropout)}
     assert any("lora.dropout is off" in note for note in notes(events)) is (rates == {0.0}) is (method != "orpo")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_first_step_tells_nothing_of_the_rehearsal(
+    runs: Runs, narrow: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    monkeypatch.setattr(loop, "rehearse", lambda *_: 0.0)
+    _, events = run(narrow, tmp_path, method, **LONGER.get(method, {}))
+    for expected, step in zip(steps(runs[method][1]), steps(events), strict=True):
+        assert (step["loss"], step["metrics"]) == (expected["loss"], expected["metrics"])
