@@ -115,3 +115,26 @@ def database(either_home: Home) -> Iterator[Engine]:
     engine = open_database(either_home.database)
     yield engine
     engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def classifiers(tiny: Base, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """By method, the artifacts of the recipes for `head` (its top block trained too) and `reward` on the tiny base."""
+    # What trains imports TRL, for which the tests that need none of it must not wait.
+    from pumice.plan import gather
+    from pumice.train.loop import train
+    from pumice.train.recipe import change, read_recipe, resolve_recipe
+
+    shared = {"batch_size": "10", "gradient_accumulation": "1", "epochs": "8", "save_steps": "1000"}
+    settings = {
+        "head": {"head.blocks": "1", "learning_rate": "1e-2"},
+        "reward": {"learning_rate": "1e-2"},
+    }
+    made = {}
+    for method, own in settings.items():
+        folder = tmp_path_factory.mktemp(method)
+        recipe = change(read_recipe(Path(__file__).parents[1] / "recipes" / f"{method}.yaml"), {**shared, **own})
+        rows = gather(recipe, tiny, Home(folder)).rows.tokens
+        recipe = resolve_recipe(recipe, tiny, len(rows), sum(row.size for row in rows)).recipe
+        made[method] = train(recipe, tiny, rows, folder, lambda event: None, lambda: False)
+    return made

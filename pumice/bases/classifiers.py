@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pumice.bases.describe import read_config
-from pumice.errors import InputError
+from pumice.errors import RequestError
 from pumice.records import Base
 
 SUFFIX = "ForSequenceClassification"
@@ -16,6 +16,12 @@ def classifies(architecture: str | None) -> bool:
     return (architecture or "").endswith(SUFFIX)
 
 
+def is_classifier(folder: Path) -> bool:
+    """Whether the folder holds the whole weights of a classifier."""
+    named = read_config(folder)["architectures"] if (folder / "config.json").exists() else None
+    return classifies(next(iter(named or ()), None))
+
+
 def read_labels(folder: Path) -> tuple[str, ...]:
     """The classes of the classifier in `folder`, in the order of its outputs; () for one that gives a single score."""
     names = read_config(folder).get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}
@@ -24,9 +30,11 @@ def read_labels(folder: Path) -> tuple[str, ...]:
 
 
 def check_writes(base: Base, name: str) -> None:
-    """Raise `InputError` for a classifier, where a model is needed that writes; `name` is what the user calls it."""
+    """Raise `RequestError` for a classifier, where a model is needed that writes; `name` is what the user calls it."""
     if classifies(base.architecture):
-        raise InputError(
+        raise RequestError(
             f"{name} is a classifier: it names classes or gives scores, and writes no text.",
             fix="Ask it at POST /v1/classify, or name a model that writes.",
+            field="model",
+            code="unsupported_model",
         )

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pumice.train.trainers import dpo, kto, orpo, sft
+from pumice.train.trainers import distill, dpo, head, kto, orpo, reward, rlhf, sft
 from pumice.train.trainers.ours import Ours
 from pumice.train.trainers.parts import Parts
 
 OBJECTIVES: dict[str, Callable[[Parts], Ours]] = {
     "cpt": sft.build,
+    "distill": distill.build,
     "dpo": dpo.build,
     "kto": kto.build,
     "orpo": orpo.build,
+    "head": head.build,
+    "reward": reward.build,
+    "rlhf": rlhf.build,
 }
 """Methods that learn from something else than the data's own answers; all others are trained by `sft`."""
 

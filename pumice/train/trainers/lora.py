@@ -9,6 +9,7 @@ from typing import Any
 
 from peft import LoraConfig, PeftModel, get_peft_model
 
+from pumice.bases.seq2seq import is_seq2seq
 from pumice.train.methods import Lora
 from pumice.train.trainers.parts import Parts
 
@@ -37,6 +38,8 @@ def adapted(model: Any, config: Any, parts: Parts) -> Any:
     if parts.recipe.knobs.classifier:
         # peft then trains the new head, too, and keeps it with the adapter.
         config.task_type = "SEQ_CLS"
+    if is_seq2seq(parts.base.folder):
+        config.task_type = "SEQ_2_SEQ_LM"
     with old_names():
         if parts.adapter is None:
             return get_peft_model(model, config)
