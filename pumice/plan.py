@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Self
 from pumice.config import Home
 from pumice.data.checks import load
 from pumice.data.render import Renderer, same_tokens
+from pumice.data.labels import check_seen, classes
 from pumice.data.sets import Sets, choose_sets
 from pumice.data.window import Fitted, fit
 from pumice.errors import InputError
@@ -157,6 +158,8 @@ def read(recipe: Recipe, home: Home) -> Found:
 
 def check_kind(recipe: Recipe, file: str, kind: Kind) -> None:
     """Raise `InputError` for data that the recipe's method does not read."""
+    if validation:
+        check_seen(validation, classes(dataset.examples))
     kinds = recipe.knobs.kinds
     if kind in kinds:
         return

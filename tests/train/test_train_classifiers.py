@@ -17,6 +17,7 @@ from pumice.config import Home
 from pumice.data.render import Renderer
 from pumice.engine import gguf
 from pumice.engine.hf_classifier import Classifier
+from pumice.errors import DataError
 from pumice.plan import gather
 from pumice.records import Base, Event, Tokens
 from pumice.train.loop import train
@@ -127,6 +128,15 @@ def test_the_head_is_trained_with_whatever_weights(
     assert losses[-1] < losses[0]
     metrics = {"accuracy", "margin", "mean_reward"} if method == "reward" else set()
     assert all(event.data["metrics"].keys() == metrics for event in events if event.kind == "step")
+
+
+def test_a_class_that_was_never_learned_is_an_error_before_the_training(tiny: Base, tmp_path: Path) -> None:
+    for name, labels in (("rows", "abab"), ("asked", "abc")):
+        rows = [{"text": f"Text {at} of {name}.", "label": label} for at, label in enumerate(labels)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    files = {key: str(tmp_path / f"{name}.jsonl") for key, name in (("data", "rows"), ("validation", "asked"))}
+    with pytest.raises(DataError, match=r'asked\.jsonl:3:1: label: No row that is trained on has the class "c"'):
+        gather(make_recipe({"method": "head", **files}), tiny, Home(tmp_path))
 
 
 def test_llama_cpp_is_never_given_a_classifier(classifiers: dict[str, Path]) -> None:
