@@ -228,7 +228,7 @@ def change(recipe: Recipe, settings: Mapping[str, str]) -> Recipe:
             if not isinstance(place, dict):
                 raise InputError(f"{key}: {name} is no table.", fix="Every key is explained in docs/training.md.")
         place[last] = _here(text) if key in PATHS else YAML(typ="safe").load(text)
-    return make_recipe(values)
+    return _located(make_recipe(values), _here)
 
 
 def write_recipe(recipe: Recipe, path: Path) -> None:

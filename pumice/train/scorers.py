@@ -52,7 +52,7 @@ def read(word: str) -> Word:
     file, _, function = word.rpartition(":")
     if file.endswith(".py") and function.isidentifier():
         return Word("python", function, file)
-    if colon or word.endswith(".py"):
+    if colon or word.endswith(".py") or not word or any(map(str.isspace, word)):
         raise ValueError(word)
     return Word("model", word)
 
