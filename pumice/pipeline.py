@@ -22,9 +22,10 @@ from pumice.records import Event, Job, Model, Report, Tell
 from pumice.registry.models import Registry
 from pumice.store.documents import Documents
 from pumice.store.tables import open_database
-from pumice.train.loop import train
-
 from pumice.teach import teach
+from pumice.train.loop import train
+from pumice.train.scaling import foreseen
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -54,15 +55,17 @@ def run(job: Job, home: Home, tell: Tell, should_stop: Callable[[], bool]) -> Mo
 def make(plan: Plan, material: Material, job: Job, home: Home, tell: Tell, should_stop: Callable[[], bool]) -> Outcome:
     """Train the plan's recipe and compare the result with its base."""
     folder = home.jobs / job.id
+    material = teach(plan, material, folder, home.cache, tell, should_stop)
+    tell(Event("stage", {"name": "train"}))
     artifact = train(plan.recipe, plan.base, material.rows.tokens, folder, tell, should_stop, plan.adapter, plan.guide)
     if job.task == "train":
         return Outcome(artifact, None)
     tell(Event("stage", {"name": "evaluate"}))
     heard = stopping(tell, should_stop, "Stopped during the evaluation; the trained weights are kept.")
     report = asyncio.run(compare(plan, material, artifact, home, heard))
-    material = teach(plan, material, folder, home.cache, tell, should_stop)
-    tell(Event("stage", {"name": "train"}))
     tell(Event("report", reports.to_json(report)))
+    if line := foreseen(folder, report.tuned.loss):
+        tell(Event("note", {"text": line}))
     return Outcome(artifact, report)
 
 

@@ -134,9 +134,10 @@ class JobState(StrEnum):
     SUCCEEDED = "succeeded"
 
 
-Task = Literal["run", "train", "evaluate", "import"]
+Task = Literal["run", "train", "evaluate", "import", "probe"]
 """`run` = check, train, evaluate, register; `train` leaves the evaluation out; `evaluate` compares a registered
-version with its base once more; `import` registers weights that were made elsewhere."""
+version with its base once more; `import` registers weights that were made elsewhere; `probe` trains a little of a new
+model, to say what the whole run would reach, and registers nothing."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ Everything goes to stderr but answers and JSON, so that a script can read stdout
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,19 +22,23 @@ from pumice.data.checks import Check
 from pumice.doctor import Examination
 from pumice.errors import PumiceError
 from pumice.evaluate import report as reports
-from pumice.records import Event, Job, Key, Model, Report
+from pumice.evaluate.compare import deciding
+from pumice.records import Confusion, Event, Job, Key, Model, Report
+from pumice.train.instances import REACHED, READ_ON
+from pumice.train.scaling import Probe
 from pumice.train.sizes import Ability, Estimate
 
 console = Console(stderr=True, highlight=False)
 
 STAGES = {
     "check": "Check the data",
+    "ask": "Ask the teacher",
+    "probe": "Train at 1 % of the tokens",
     "train": "Train",
     "evaluate": "Evaluate base against tuned",
     "register": "Register",
 }
 
-    "ask": "Ask the teacher",
 
 def say(line: str = "") -> None:
     """One plain line."""
@@ -90,6 +95,7 @@ class Story:
             "step": self.on_step,
             "score": self.on_score,
             "report": self.on_report,
+            "probe": self.on_probe,
             "error": self.on_error,
         }
         if teller := tellers.get(event.kind):
@@ -149,6 +155,10 @@ class Story:
         self.end_bar()
         comparison(reports.from_json(dict(data)))
 
+    def on_probe(self, data: Mapping[str, Any]) -> None:
+        self.end_bar()
+        probe(Probe.from_json(data))
+
     def on_error(self, data: Mapping[str, Any]) -> None:
         self.end_bar()
         failure(PumiceError(data["what"], data.get("why", ""), data.get("fix", "")))
@@ -164,6 +174,54 @@ def comparison(report: Report) -> None:
         rows = (("expected", sample.reference, "dim"), ("base", sample.base, "red"), ("tuned", sample.tuned, "green"))
         for who, text, style in rows:
             console.print(f"     {who:<9}[{style}]{escape(shorten(text))}[/]")
+
+
+def confusion(found: Confusion) -> None:
+    """Which class was taken for which: the whole table, or of many classes the most frequent mistakes."""
+    console.print()
+    if len(found.labels) <= MOST_CLASSES:
+        rows = [
+            (name, *(f"{count:,}" if count else "." for count in counts))
+            for name, counts in zip(found.labels, found.counts, strict=True)
+        ]
+        table("Texts of each class, and what they were named", ["class", *found.labels], rows, numbers=len(rows))
+        return
+    rows = [(one, other, f"{count:,}") for one, other, count in reports.mistakes(found)[:MOST_MISTAKES]]
+    table("What was most often mistaken", ["class", "was named", "texts"], rows, numbers=1)
+
+
+def probe(found: Probe) -> None:
+    """The short runs, what the whole one would reach, and what it would take."""
+    console.print()
+    rows = [("0", f"{found.untrained:.2f}", reports.short(math.exp(found.untrained)))]
+    rows += [(f"{each.tokens:,}", f"{each.loss:.2f}", reports.short(math.exp(each.loss))) for each in found.points]
+    table("", ["tokens", "loss on unseen text", "perplexity"], rows, numbers=3)
+    if found.warning:
+        say(f"   {found.warning}")
+    if told := found.forecast:
+        low, middle, high = (reports.short(math.exp(loss)) for loss in (told.low, told.loss, told.high))
+        say(
+            f"   The whole run of {told.tokens:,} tokens would reach a loss of about {told.loss:.2f}, "
+            f"from {told.low:.2f} to {told.high:.2f}: a perplexity of {middle}, from {low} to {high}."
+        )
+        say(f"   That is loss = {told.law}; three points are few, so take it as a guess.")
+    else:
+        say("   The losses do not fall from run to run, so nothing can be said of the whole one.")
+    console.print()
+    costs = [
+        (each.machine, hours(each.hours), "" if each.dollars is None else f"{each.dollars:,.2f}")
+        for each in found.costs
+    ]
+    table("", ["the whole run on", "hours", "US dollars"], costs, numbers=2)
+    say(
+        f"   Instances: on demand in us-east-1 as of {READ_ON}, at {REACHED:.0%} of the GPU's peak; "
+        "a small model reaches less."
+    )
+
+
+def hours(count: float) -> str:
+    """Hours in a few digits."""
+    return f"{count:,.0f}" if count >= 100 else f"{count:.2g}" if count >= 0.001 else "below 0.001"
 
 
 def shorten(text: str, most: int = 96) -> str:

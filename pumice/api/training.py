@@ -29,6 +29,10 @@ from pumice.train.recipe import make_recipe
 
 POLL_SECONDS = 0.25
 """How often a story that is followed is looked at."""
+UNASKED = (
+    "Nobody was asked: over the network a new model is trained at once. `pumice train` first trains at 1 % of the "
+    "tokens and says what the whole run would reach and cost."
+)
 
 
 def submit(
@@ -53,6 +57,8 @@ def submit(
     files |= {"validation": snapshot(validation, folder / "validation")} if validation else {}
     spec = recipe.model_copy(update={key: str(path) for key, path in files.items()}).model_dump(mode="json")
     job = platform.queue.submit(task, spec, background=True)
+    if recipe.method == "pretrain":
+        platform.queue.append(job.id, Event("note", {"text": UNASKED}))
     platform.nudge()
     return job
 

@@ -14,6 +14,7 @@ from pumice.cli.shared import (
     Name,
     Setting,
     Source,
+    Yes,
     dry_run_of,
     find_start,
     open_registry,
@@ -61,10 +62,15 @@ def check(
 
 @app.command()
 def run(
-    source: Source, name: Name = None, model: BaseModel = None, settings: Setting = None, as_json: Json = False
+    source: Source,
+    name: Name = None,
+    model: BaseModel = None,
+    settings: Setting = None,
+    yes: Yes = False,
+    as_json: Json = False,
 ) -> None:
     """Check, train, evaluate and register: the whole way from a file to a model that answers."""
-    run_job("run", source, overrides_of(name, model, settings), as_json)
+    run_job("run", source, overrides_of(name, model, settings), as_json, yes)
 
 
 @app.command()
@@ -74,13 +80,14 @@ def train(
     model: BaseModel = None,
     settings: Setting = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would happen, and what it takes.")] = False,
+    yes: Yes = False,
     as_json: Json = False,
 ) -> None:
     """Check, train and register, without the evaluation."""
     if dry_run:
         dry_run_of(source, overrides_of(name, model, settings), as_json)
     else:
-        run_job("train", source, overrides_of(name, model, settings), as_json)
+        run_job("train", source, overrides_of(name, model, settings), as_json, yes)
 
 
 @app.command()

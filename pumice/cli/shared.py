@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,6 +32,7 @@ Source = Annotated[
 ]
 Name = Annotated[str | None, typer.Option("--name", help="Name to register under; by default that of the data file.")]
 Setting = Annotated[list[str] | None, typer.Option("--set", help="Any recipe key: --set epochs=3 --set lora.r=8.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Answer yes to the question that pretrain asks.")]
 BaseModel = Annotated[str | None, typer.Option("--model", help="Base model, or a registered name@version.")]
 
 
@@ -95,30 +97,48 @@ def recipe_of(source: str, overrides: Mapping[str, str]) -> Recipe:
     return change(recipe, overrides)
 
 
-def run_job(task: Literal["run", "train"], source: str, overrides: Mapping[str, str], as_json: bool) -> str:
+def run_job(
+    task: Literal["run", "train"], source: str, overrides: Mapping[str, str], as_json: bool, yes: bool = False
+) -> str:
+    from pumice.cli.probe import ask_first, check_answerable
     from pumice.data.checks import load
     from pumice.store.s3 import Objects
+    from pumice.train.scaling import FILE
 
     recipe = recipe_of(source, overrides)
     queue, home = open_queue()
     # Read here too: a mistake in the data is told at once, and leaves no job behind.
     for word in filter(None, (recipe.data, recipe.validation)):
         load(Objects(home.s3).locate(word), word)
-    return follow(queue.submit(task, recipe.model_dump(mode="json")), home, as_json)
+    if recipe.method != "pretrain":
+        return follow(queue.submit(task, recipe.model_dump(mode="json")), home, as_json)
+    check_answerable(yes)
+    foretold = ask_first(recipe, yes, home)
+    job = queue.submit(task, recipe.model_dump(mode="json"))
+    shutil.copy(foretold / FILE, queue.folder(job.id) / FILE)
+    return follow(job, home, as_json)
 
 
 def follow(job: Job, home: config.Home, as_json: bool) -> str:
-    """Run the job in the foreground and print its story; returns the registered `name@version`."""
+    """Run the job in the foreground and print its story; the registered `name@version`, "" where it makes none."""
+    from pumice import show
+
+    ended = watched(job, home)
+    if as_json:
+        registry, _ = open_registry()
+        report = show.model_document(registry.find(ended.model))["report"] if ended.model else None
+        show.document({"model": ended.model, "job": job.id, "report": report})
+    return ended.model or ""
+
+
+def watched(job: Job, home: config.Home) -> Job:
+    """The job, run in the foreground; where it does not succeed the program ends with what to do about it."""
     from pumice import show
     from pumice.records import JobState
 
     ended = watch_job(job, home)
     if ended.state is JobState.SUCCEEDED:
-        if as_json:
-            registry, _ = open_registry()
-            report = show.model_document(registry.find(str(ended.model)))["report"]
-            show.document({"model": ended.model, "job": job.id, "report": report})
-        return str(ended.model)
+        return ended
     if ended.state is JobState.STOPPED:
         show.say(f"Stopped. Go on with it: pumice jobs resume {job.id}")
         raise typer.Exit(130)

@@ -12,6 +12,7 @@ from pumice import pipeline
 from pumice.config import Home
 from pumice.evaluate import report as reports
 from pumice.evaluate.trial import SAMPLES, stopping
+from pumice.jobs.probe import probe
 from pumice.records import Event, Job, Model, Task, Tell
 from pumice.registry.again import compare
 from pumice.registry.imports import import_model
@@ -19,8 +20,9 @@ from pumice.registry.models import Registry
 from pumice.store.files import write_atomic
 from pumice.store.tables import open_database
 
-Work = Callable[[Job, Home, Tell, Callable[[], bool]], Model]
-"""A task: the job, its home, how it tells its story, whether it shall end early. Returns the version it is about."""
+Work = Callable[[Job, Home, Tell, Callable[[], bool]], Model | None]
+"""A task: the job, its home, how it tells its story, whether it shall end early. Returns the version it is about, if
+there is one."""
 
 
 def evaluate(job: Job, home: Home, tell: Tell, should_stop: Callable[[], bool]) -> Model:
@@ -54,4 +56,5 @@ TASKS: Mapping[Task, Work] = {
     "train": pipeline.run,
     "evaluate": evaluate,
     "import": bring_in,
+    "probe": probe,
 }

@@ -101,7 +101,7 @@ def work(queue: Queue, job: Job, stop: Stop) -> JobState:
         fix = f"The whole trace is in {queue.folder(job.id) / 'log.txt'}"
         tell(Event("error", {"what": what, "why": BROKEN, "fix": fix}))
         return finish(JobState.FAILED, error=what)
-    return finish(JobState.SUCCEEDED, model=model.id)
+    return finish(JobState.SUCCEEDED, model=model.id if model else None)
 
 
 def describe(error: PumiceError) -> dict[str, object]:

@@ -10,14 +10,14 @@ from ruamel.yaml import YAML
 from pumice.bases.catalogue import CATALOGUE
 from pumice.evaluate import report as reports
 from pumice.records import Base, Model
-
 from pumice.train import scratch
+
 HUB = "hub:"
 IMPORT = "import:"
 """Source of a whole model that came from elsewhere, when nobody said what it was made from."""
-
 ALONE = (IMPORT, scratch.SOURCE)
 """Sources of whole models that stand on themselves."""
+
 
 def card(model: Model, base: Base) -> str:
     """The card of a version that was trained on `base`."""
@@ -63,9 +63,9 @@ def licence(base: Base) -> dict[str, object]:
 def opening(model: Model, base: Base) -> str:
     """What it is, and what it is not."""
     made = "fine-tuned with Pumice" if model.recipe else "made elsewhere and imported into Pumice"
-    if base.source.startswith(IMPORT):
     if base.source.startswith(scratch.SOURCE):
         return f"A whole model with {base.parameters:,} weights, trained from random numbers with Pumice."
+    if base.source.startswith(IMPORT):
         return f"A whole model, {made}."
     if not model.adapter:
         return f"All weights of [{base.name}](#where-it-comes-from), {made} ({model.method})."
