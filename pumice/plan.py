@@ -12,10 +12,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from pumice.bases.seq2seq import WAYS, is_seq2seq
 from pumice.config import Home
 from pumice.data.checks import load
-from pumice.data.render import Renderer, same_tokens
 from pumice.data.labels import check_seen, classes
+from pumice.data.render import Renderer, same_tokens
 from pumice.data.sets import Sets, choose_sets
 from pumice.data.window import Fitted, fit
 from pumice.errors import InputError
@@ -138,8 +139,12 @@ def resolve(recipe: Recipe, base: Base, material: Material) -> Resolved:
 
 def gather(recipe: Recipe, base: Base, home: Home) -> Material:
     """Read, split and render what a recipe names, for `base`. Raises `DataError`, `InputError`."""
+    check_base(recipe, base)
     found = read(recipe, home)
     trained = [row for example in found.sets.trained for row in recipe.knobs.reads(example)]
+    for example in found.sets.questions:
+        # What the comparison could not read is found now, not after the training.
+        recipe.knobs.reads(example)
     renderer, limit = Renderer(base.folder), recipe.max_length or base.window - recipe.weights.in_front
     rows = fit(trained, renderer, limit, recipe.too_long, found.dataset.path, found.dataset.documents)
     return Material(*found, rows)
@@ -153,13 +158,13 @@ def read(recipe: Recipe, home: Home) -> Found:
     for word, each in ((recipe.data, dataset), (recipe.validation, validation)):
         if each:
             check_kind(recipe, str(word), each.kind)
+    if validation:
+        check_seen(validation, classes(dataset.examples))
     return Found(dataset, validation, choose_sets(dataset, validation))
 
 
 def check_kind(recipe: Recipe, file: str, kind: Kind) -> None:
     """Raise `InputError` for data that the recipe's method does not read."""
-    if validation:
-        check_seen(validation, classes(dataset.examples))
     kinds = recipe.knobs.kinds
     if kind in kinds:
         return
@@ -186,6 +191,16 @@ def check_teacher(recipe: Recipe, kind: Kind, base: Base, teacher: Path | None) 
             f"The teacher {knobs.teacher} has another tokenizer than {base.name}.",
             "distill.source: logits compares how likely each finds every token, so both must have the same ones.",
             "Choose a teacher of the same family, or let it write answers: distill.source: answers",
+        )
+
+
+def check_base(recipe: Recipe, base: Base) -> None:
+    """Raise `InputError` for a base that the recipe's method cannot train."""
+    if is_seq2seq(base.folder) and recipe.method not in WAYS:
+        raise InputError(
+            f"{base.name} is a seq2seq base, and method: {recipe.method} cannot train it.",
+            "It reads a text with one half and writes the answer with the other, and learns answers to questions only.",
+            f"Choose {', '.join(WAYS)}, or another base.",
         )
 
 

@@ -18,6 +18,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 
+from pumice.bases.catalogue import OTHERS
 from pumice.data.checks import Check
 from pumice.doctor import Examination
 from pumice.errors import PumiceError
@@ -29,6 +30,10 @@ from pumice.train.scaling import Probe
 from pumice.train.sizes import Ability, Estimate
 
 console = Console(stderr=True, highlight=False)
+
+MOST_CLASSES = 8
+"""Of more, a table of all against all is too wide for a terminal."""
+MOST_MISTAKES = 10
 
 STAGES = {
     "check": "Check the data",
@@ -167,8 +172,10 @@ class Story:
 def comparison(report: Report) -> None:
     """The table base against tuned, the sentence, and the answers side by side."""
     console.print()
-    table("", ["", "base", "tuned", "difference [95 % interval]"], reports.table(report), numbers=3)
+    table("", ["", *reports.columns(report), "difference [95 % interval]"], reports.table(report), numbers=3)
     say(f"   {reports.sentence(report)}")
+    if report.confusion:
+        confusion(report.confusion)
     for sample in report.samples:
         console.print(f"\n   [bold]{escape(sample.question)}[/]")
         rows = (("expected", sample.reference, "dim"), ("base", sample.base, "red"), ("tuned", sample.tuned, "green"))
@@ -249,7 +256,7 @@ def headline(model: Model) -> str:
     """The verdict of the model's report in a few words."""
     if model.report is None:
         return "not evaluated"
-    name = "token_f1" if "token_f1" in model.report.differences else "loss"
+    name = deciding(model.report.differences)
     change = model.report.differences[name]
     return f"{model.report.verdict}: {name} {change.value:+.2f} [{change.low:+.2f}, {change.high:+.2f}]"
 
@@ -277,7 +284,7 @@ def exported(result: Mapping[str, Any]) -> None:
     """Where an export lies and how far it differs."""
     say(f"Wrote {result['path']}")
     say(
-        f"Next-token log-probabilities differ from the model's by {result['mean_difference']:.4f} on average, "
+        f"Log-probabilities of what comes next differ from the model's by {result['mean_difference']:.4f} on average, "
         f"{result['max_difference']:.4f} at most; the first token agrees on {result['agreement']:.0%} of the prompts."
     )
 
@@ -371,6 +378,7 @@ def catalogue(rows: Sequence[Ability]) -> None:
     table("", columns, cells)
     say("The last four columns: what this machine can train, and serve.")
     say("Any other Hugging Face id, folder of Hugging Face files or GGUF file works too.")
+    say("Known, and not for this: " + ", ".join(f"{each.id} ({each.modality})" for each in OTHERS) + ".")
 
 
 def doctor(found: Examination) -> None:

@@ -77,6 +77,12 @@ CATALOGUE: tuple[Entry, ...] = (
           2_779_683_840, 2_560, 32, 51_200, 2_048, "MIT", "plain"),
     Entry("microsoft/Phi-3.5-mini-instruct", "Phi 3.5 mini Instruct",
           3_821_079_552, 3_072, 32, 32_064, 131_072, "MIT", "Phi 3"),
+    Entry("google/flan-t5-small", "Flan-T5 small, seq2seq",
+          76_961_152, 512, 8, 32_128, 512, "Apache-2.0", "contents"),
+    Entry("google/flan-t5-base", "Flan-T5 base, seq2seq",
+          247_577_856, 768, 12, 32_128, 512, "Apache-2.0", "contents"),
+    Entry("google/flan-t5-large", "Flan-T5 large, seq2seq",
+          783_150_080, 1_024, 24, 32_128, 512, "Apache-2.0", "contents"),
     Entry("microsoft/Phi-4-mini-instruct", "Phi 4 mini Instruct",
           3_836_021_760, 3_072, 32, 200_064, 131_072, "MIT", "Phi 4"),
 )
@@ -86,3 +92,24 @@ EMBEDDERS: tuple[Entry, ...] = (
 )
 """Bases that turn texts into vectors; they cannot answer or be trained, so the choices above leave them out."""
 # fmt: on
+
+
+@dataclass(frozen=True)
+class Other:
+    """A known model that Pumice cannot train, as it does not write text."""
+
+    id: str
+    name: str
+    modality: str
+    """What it reads and makes."""
+    licence: str
+
+
+OTHERS: tuple[Other, ...] = (
+    Other("google/vit-base-patch16-224", "ViT base", "images to classes", "Apache-2.0"),
+    Other("openai/clip-vit-base-patch32", "CLIP ViT-B/32", "images and text to vectors", "MIT"),
+    Other("openai/whisper-small", "Whisper small", "speech to text", "Apache-2.0"),
+    Other("stabilityai/stable-diffusion-xl-base-1.0", "Stable Diffusion XL", "text to images", "OpenRAIL++"),
+    Other("black-forest-labs/FLUX.1-schnell", "FLUX.1 schnell", "text to images", "Apache-2.0"),
+)
+"""In the catalogue so that whoever asks for one is told why not."""

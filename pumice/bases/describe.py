@@ -13,6 +13,8 @@ from pumice.errors import InputError, NotFoundError
 from pumice.records import Base
 from pumice.store.files import sha256_folder_weights
 
+_OTHER_NAMES = {"d_model": "hidden_size", "num_layers": "num_hidden_layers", "n_positions": "max_position_embeddings"}
+"""What T5 and its relatives call the sizes."""
 _NEEDED = ("hidden_size", "num_hidden_layers", "vocab_size", "max_position_embeddings")
 
 
@@ -49,6 +51,12 @@ def check_weights(folder: Path) -> None:
             "An adapter is a change to a base; only the base can be named here.",
             "Name the base it was trained on; its adapter_config.json says which.",
         )
+    if (folder / "model_index.json").exists():
+        raise InputError(
+            f"{folder} holds a diffusion pipeline: it makes images.",
+            "Pumice trains models that read and write text.",
+            "Choose one that does: pumice models catalogue",
+        )
     check_names(str(folder), sorted(each.name for each in folder.iterdir()))
 
 
@@ -77,7 +85,8 @@ def is_complete(folder: Path) -> bool:
 def read_config(folder: Path) -> dict[str, Any]:
     """`config.json`, with the sizes of a text-and-image model's text part at the top."""
     config = read_json(folder / "config.json")
-    return {**config, **config.get("text_config", {}), "architectures": config.get("architectures")}
+    sizes = {ours: config[theirs] for theirs, ours in _OTHER_NAMES.items() if theirs in config}
+    return {**sizes, **config, **config.get("text_config", {}), "architectures": config.get("architectures")}
 
 
 def read_template(folder: Path) -> str:

@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 from filelock import FileLock
 
 from pumice.bases import hub, wheel
-from pumice.bases.catalogue import CATALOGUE, EMBEDDERS
+from pumice.bases.catalogue import CATALOGUE, EMBEDDERS, OTHERS
 from pumice.bases.describe import check_weights, describe, is_complete, read_json, read_template
 from pumice.config import Home
 from pumice.errors import InputError, NotFoundError, PumiceError
@@ -46,6 +46,12 @@ def resolve(name: str, home: Home) -> Base:
 
     Raises `NotFoundError` when there is none, `InputError` when it is no base, `UnavailableError` without a network.
     """
+    if other := next((each for each in OTHERS if each.id == name.partition("@")[0]), None):
+        raise InputError(
+            f"{name} cannot be trained or served here: it turns {other.modality}.",
+            "Pumice trains models that read and write text.",
+            "Choose one that does: pumice models catalogue",
+        )
     if name in (DEFAULT, EMBEDDER):
         return _resolve_default(home) if name == DEFAULT else _resolve_embedder(home)
     path = Path(name).expanduser()

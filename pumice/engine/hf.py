@@ -15,6 +15,7 @@ from typing import NoReturn
 import psutil
 
 from pumice.bases.classifiers import classifies
+from pumice.bases.seq2seq import ARCHITECTURES
 from pumice.engine import adapter as adapters
 from pumice.engine.child import BEHIND, Child
 from pumice.engine.contract import Capabilities, Delta, Generate, Stats, TokenLogprob
@@ -24,6 +25,7 @@ from pumice.errors import InputError, NotFoundError
 CAPABILITIES = Capabilities("transformers", adapters=True, score=True, constraints=frozenset(), embed=True)
 _READER = Capabilities("transformers", adapters=False, score=False, constraints=frozenset(), embed=True)
 """Of a base that was made to read only."""
+_SEQ2SEQ = Capabilities("transformers", adapters=True, score=True, constraints=frozenset())
 _CLASSIFIER = Capabilities("transformers", adapters=False, score=False, constraints=frozenset(), classify=True)
 
 
@@ -41,6 +43,7 @@ async def start(
         "threads": threads or psutil.cpu_count(logical=False) or 1,
         "reads_only": capabilities is _READER,
         "classifies": capabilities.classify,
+        "seq2seq": capabilities is _SEQ2SEQ,
     }
     child = await Child.start(
         "pumice.engine.hf_child", orders, f"The transformers engine for {folder.name}", cache / "logs", nice
@@ -78,7 +81,7 @@ class Transformers:
         self._check(adapter)
         room = self._room(adapter)
         if not 2 <= len(ids) <= room:
-            raise InputError(f"{len(ids)} ids cannot be scored; between 2 and {room} can.")
+            raise InputError(f"{len(ids)} ids cannot be scored; between 2 and {room:.0f} can.")
         answer = await self._child.post("/score", {"prompt": list(ids), "adapter": adapter, "top": top})
         return [TokenLogprob(id_, logprob, tuple(map(tuple, best))) for id_, logprob, best in answer["tokens"]]
 
@@ -86,6 +89,8 @@ class Transformers:
         """See the contract. Raises InputError for an empty text or one that is longer than the window."""
         if self.capabilities.classify:
             _refuse_classifier()
+        if not self.capabilities.embed:
+            raise InputError("A seq2seq base makes no vectors here.", fix="Name a base that continues texts.")
         self._check_lengths(batch, "become a vector")
         if not batch:
             return []
@@ -159,6 +164,8 @@ def _capabilities(folder: Path) -> Capabilities:
     name = (json.loads((folder / "config.json").read_bytes()).get("architectures") or [""])[0]
     if classifies(name):
         return _CLASSIFIER
+    if name in ARCHITECTURES:
+        return _SEQ2SEQ
     reads_only = name.endswith("ForMaskedLM") or (name.endswith("Model") and not name.endswith("LMHeadModel"))
     return _READER if reads_only else CAPABILITIES
 

@@ -45,11 +45,13 @@ class Adapters:
     def take(self, name: str) -> None:
         """Unload the adapter."""
         kind = self._types.pop(name)
-        # peft's model cannot run without any adapter.
-        if kind in self._types.values():
-            self._models[kind].delete_adapter(name)
-        else:
+        others = [other for other, its in self._types.items() if its == kind]
+        if not others:
+            # peft's model cannot run without any adapter.
             del self._models[kind]
+            return
+        self._models[kind].set_adapter(others[0])
+        self._models[kind].delete_adapter(name)
 
     def model(self, name: str | None) -> Any:
         """The model with exactly this adapter; None is the base."""

@@ -18,7 +18,14 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers import AutoModel, AutoModelForCausalLM, GenerationConfig, LogitsProcessor, LogitsProcessorList
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+)
 from transformers.generation.streamers import BaseStreamer
 
 from pumice.engine.hf_adapters import Adapters
@@ -37,9 +44,9 @@ Scored = tuple[int, float, list[tuple[int, float]]]
 class Runner:
     """The model, its adapters and the lock that lets one request at a time near them."""
 
-    def __init__(self, folder: Path, reads_only: bool) -> None:
-        self._folder = folder
-        self._kind = AutoModel if reads_only else AutoModelForCausalLM
+    def __init__(self, folder: Path, kind: Any) -> None:
+        """`kind` is one of transformers' Auto classes."""
+        self._folder, self._kind = folder, kind
         self._stops = stop_ids(folder, json.loads((folder / "config.json").read_bytes()))
         self._model = self._load()
         self._adapters = Adapters(self._model)
@@ -69,12 +76,7 @@ class Runner:
 
     def complete(self, asked: Mapping[str, Any], streamer: BaseStreamer, watch: Watch) -> None:
         """Generate to `streamer`, which sees the prompt first and then one token at a time, the stop token too."""
-        greedy = asked["temperature"] <= 0
-        sampling = {} if greedy else {key: asked[key] for key in ("temperature", "top_p", "top_k")}
-        config = GenerationConfig(  # type: ignore[no-untyped-call]
-            max_new_tokens=asked["n_predict"], do_sample=not greedy, eos_token_id=self._stops or None, **sampling
-        )
-        config.pad_token_id = self._stops[0] if self._stops else 0
+        config = self._generation(asked)
         with self._as(asked.get("adapter")) as model:
             if "seed" in asked:
                 torch.manual_seed(asked["seed"])
@@ -86,6 +88,15 @@ class Runner:
                 logits_processor=LogitsProcessorList([watch, Penalties(asked)]),
                 streamer=streamer,
             )
+
+    def _generation(self, asked: Mapping[str, Any]) -> GenerationConfig:
+        greedy = asked["temperature"] <= 0
+        sampling = {} if greedy else {key: asked[key] for key in ("temperature", "top_p", "top_k")}
+        config = GenerationConfig(  # type: ignore[no-untyped-call]
+            max_new_tokens=asked["n_predict"], do_sample=not greedy, eos_token_id=self._stops or None, **sampling
+        )
+        config.pad_token_id = self._stops[0] if self._stops else 0
+        return config
 
     def score(self, ids: list[int], adapter: str | None, top: int) -> list[Scored]:
         """Each id but the first, with its log-probability given those before it and the `top` most likely."""
@@ -129,6 +140,30 @@ class Runner:
     def is_stop(self, token: int) -> bool:
         """Whether the token ends an answer."""
         return token in self._stops
+
+
+class TwoHalves(Runner):
+    """A seq2seq model: what it reads ends with the first stop token, and what it writes follows."""
+
+    def _generation(self, asked: Mapping[str, Any]) -> GenerationConfig:
+        config = super()._generation(asked)
+        config.decoder_start_token_id = self._model.config.decoder_start_token_id
+        return config
+
+    def score(self, ids: list[int], adapter: str | None, top: int) -> list[Scored]:
+        """See `Runner.score`; what is read has no likelihood, and gets 0."""
+        border = 1 + next((at for at, each in enumerate(ids) if each in self._stops), len(ids) - 2)
+        with self._as(adapter) as model:
+            read, target = (torch.tensor([part], device=model.device) for part in (ids[:border], ids[border:]))
+            logits = model(input_ids=read, labels=target).logits[0].float()
+        logprobs = logits.log_softmax(-1)
+        chosen = logprobs.gather(-1, target[0, :, None])[:, 0].tolist()
+        best = logprobs.topk(top)
+        pairs = [
+            list(zip(*each, strict=True)) for each in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        ]
+        unread: list[Scored] = [(each, 0.0, []) for each in ids[1:border]]
+        return unread + list(zip(ids[border:], chosen, pairs, strict=True))
 
 
 class Watch(LogitsProcessor):
@@ -264,6 +299,13 @@ class Server(ThreadingMixIn, UnixStreamServer):
     request_queue_size = 128
 
 
+def runner(folder: Path, orders: Mapping[str, Any]) -> Runner:
+    """What runs a model that is no classifier."""
+    if orders["seq2seq"]:
+        return TwoHalves(folder, AutoModelForSeq2SeqLM)
+    return Runner(folder, AutoModel if orders["reads_only"] else AutoModelForCausalLM)
+
+
 def main() -> None:
     """Serve until the parent ends."""
     leash = Leash()
@@ -272,7 +314,7 @@ def main() -> None:
     if orders["classifies"]:
         Handler.classifier = Classifier(Path(orders["model"]))
     else:
-        Handler.runner = Runner(Path(orders["model"]), orders["reads_only"])
+        Handler.runner = runner(Path(orders["model"]), orders)
     server = Server(orders["socket"], Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     leash.announce()

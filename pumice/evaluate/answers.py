@@ -84,7 +84,8 @@ async def compare(trial: Trial, pool: Pool, tell: Tell) -> Report:
 
     # Losses first: weights that hold no numbers are found before they are converted and served.
     losses = [await score(side, rows, window, pool, tell, "loss") for side in sides]
-    general = [await forgotten(side, renderer, pool, tell, front) for side in sides]
+    # A seq2seq base continues no text, so there is no general one to read to it.
+    general = [None if renderer.seq2seq else await forgotten(side, renderer, pool, tell, front) for side in sides]
     said = [await answers(side, questions, renderer, pool, tell) for side in sides] if questions else []
 
     before, after = losses
@@ -101,7 +102,7 @@ async def compare(trial: Trial, pool: Pool, tell: Tell) -> Report:
         tuned=tuned_scores,
         differences=differences,
         verdict=verdict(trial.set, len(rows), differences),
-        forgetting=general[1] - general[0],
+        forgetting=None if general[0] is None or general[1] is None else general[1] - general[0],
         samples=telling(questions, said[0], said[1], trial.samples) if said else (),
     )
 
@@ -147,24 +148,10 @@ def windows(ids: Sequence[int], size: int) -> list[Tokens]:
 
 
 async def answers(side: Side, questions: Sequence[Question], renderer: Renderer, pool: Pool, tell: Tell) -> Answers:
-    """Greedy answers to all questions, from the engine that serves."""
-    name = side.adapter_name
-    if side.adapter and name:
-        engine = await pool.ensure(side.folder, name, side.adapter)
-    else:
-        engine = await pool.get(side.folder)
+    """Greedy answers to all questions with their scores."""
     longest = max(len(each.tokens.ids) - len(each.prompt) for each in questions)
     bound = min(LONGEST_ANSWER, 2 * longest + 16)
-    slots = asyncio.Semaphore(AT_ONCE)
-    step = counter(tell, f"answers of the {side.name} model", len(questions))
-
-    async def one(question: Question) -> Answer:
-        async with slots:
-            said = await answer(engine, renderer, Ask(question.prompt, Sampling(max_tokens=bound), name))
-        step()
-        return said
-
-    said = await asyncio.gather(*(one(question) for question in questions))
+    said = await said_by(side, [each.prompt for each in questions], bound, renderer, pool, tell)
     pairs = [(each.text.strip(), question.reference) for each, question in zip(said, questions, strict=True)]
     return Answers(
         texts=[text for text, _ in pairs],
@@ -173,6 +160,27 @@ async def answers(side: Side, questions: Sequence[Question], renderer: Renderer,
         rouge=[rouge_l(*pair) for pair in pairs],
         stopped=sum(each.finish == "stop" for each in said),
     )
+
+
+async def said_by(
+    side: Side, prompts: Sequence[Sequence[int]], bound: int, renderer: Renderer, pool: Pool, tell: Tell
+) -> list[Answer]:
+    """Greedy answers of at most `bound` tokens, from the engine that serves."""
+    name = side.adapter_name
+    if side.adapter and name:
+        engine = await pool.ensure(side.folder, name, side.adapter)
+    else:
+        engine = await pool.get(side.folder)
+    slots = asyncio.Semaphore(AT_ONCE)
+    step = counter(tell, f"answers of the {side.name} model", len(prompts))
+
+    async def one(prompt: Sequence[int]) -> Answer:
+        async with slots:
+            said = await answer(engine, renderer, Ask(prompt, Sampling(max_tokens=bound), name))
+        step()
+        return said
+
+    return list(await asyncio.gather(*(one(prompt) for prompt in prompts)))
 
 
 async def score(side: Side, rows: Sequence[Tokens], window: int, pool: Pool, tell: Tell, what: str) -> Losses:
@@ -206,7 +214,7 @@ async def score(side: Side, rows: Sequence[Tokens], window: int, pool: Pool, tel
     return losses
 
 
-def summary(losses: Losses, general: float, said: Answers | None) -> Scores:
+def summary(losses: Losses, general: float | None, said: Answers | None) -> Scores:
     """One side's scores, averaged over its rows."""
     return Scores(
         loss=losses.mean,

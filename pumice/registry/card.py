@@ -8,6 +8,8 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 from pumice.bases.catalogue import CATALOGUE
+from pumice.bases.seq2seq import is_seq2seq
+from pumice.bases.classifiers import is_classifier, read_labels
 from pumice.evaluate import report as reports
 from pumice.records import Base, Model
 from pumice.train import scratch
@@ -40,7 +42,7 @@ def front_matter(model: Model, base: Base) -> str:
     told: dict[str, object] = {} if base.source.startswith(ALONE) else {"base_model": hub_id(base) or base.name}
     told |= {
         "library_name": "peft" if model.adapter else "transformers",
-        "pipeline_tag": "text-generation",
+        "pipeline_tag": "text-classification" if is_classifier(model.folder) else "text-generation",
         "tags": ["pumice", model.method],
     }
     told |= licence(base)
@@ -67,6 +69,9 @@ def opening(model: Model, base: Base) -> str:
         return f"A whole model with {base.parameters:,} weights, trained from random numbers with Pumice."
     if base.source.startswith(IMPORT):
         return f"A whole model, {made}."
+    if is_classifier(model.folder):
+        gives = "names classes" if read_labels(model.folder) else "scores answers"
+        return f"A whole model that {gives}, made of [{base.name}](#where-it-comes-from) with Pumice ({model.method})."
     if not model.adapter:
         return f"All weights of [{base.name}](#where-it-comes-from), {made} ({model.method})."
     return (
@@ -80,13 +85,16 @@ def scores(model: Model) -> str:
     """Base against tuned, with 95 % intervals, and what that proves."""
     if model.report is None:
         return "Not evaluated. Compare it with its base: `pumice evaluate " + model.id + " --data questions.jsonl`."
-    lines = ["| | base | tuned | difference [95 % interval] |", "|---|---:|---:|---:|"]
+    left, right = reports.columns(model.report)
+    lines = [f"| | {left} | {right} | difference [95 % interval] |", "|---|---:|---:|---:|"]
     lines += [f"| {row.name} | {row.base} | {row.tuned} | {row.difference} |" for row in reports.table(model.report)]
     return "\n".join([*lines, "", f"On {model.report.set}. {reports.sentence(model.report)}"])
 
 
 def use(model: Model, base: Base) -> str:
-    """Three ways to ask it something."""
+    """Ways to ask it something."""
+    if is_classifier(model.folder):
+        return use_classifier(model)
     return f"""With Pumice:
 
 ```
@@ -110,19 +118,53 @@ Without Pumice, in the folder that `PUMICE_HOME` names:
 ```"""
 
 
+def use_classifier(model: Model) -> str:
+    """The same for one that names classes or gives scores."""
+    turns = '[{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]'
+    labels = read_labels(model.folder)
+    asked = '"input": "…"' if labels else f'"messages": {turns}'
+    text = 'text = "…"'
+    if not labels:
+        # Nothing stands behind the token that ends the answer, in training and in serving alike.
+        text = f"messages = {turns}\ntext = tokenizer.apply_chat_template(messages, tokenize=False).rstrip()"
+    last = "print(model.config.id2label[int(logits.argmax())])" if labels else "print(float(logits[0]))"
+    tuned = within(model.folder, model.folder.parents[2])
+    special = "" if labels else ", add_special_tokens=False"
+    return f"""While `pumice serve` runs:
+
+```
+curl http://localhost:8080/v1/classify -H 'Content-Type: application/json' -d '{{"model": "{model.id}", {asked}}}'
+```
+
+Without Pumice, in the folder that `PUMICE_HOME` names:
+
+```python
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+model = AutoModelForSequenceClassification.from_pretrained("{tuned}")
+tokenizer = AutoTokenizer.from_pretrained("{tuned}")
+{text}
+with torch.no_grad():
+    logits = model(**tokenizer(text{special}, return_tensors="pt")).logits[0]
+{last}
+```"""
+
+
 def snippet(model: Model, base: Base) -> str:
     """Plain peft or transformers, with paths that are right in the home folder."""
     home = model.folder.parents[2]
     tuned, under = within(model.folder, home), within(base.folder, home)
+    kind = "AutoModelForSeq2SeqLM" if is_seq2seq(base.folder) else "AutoModelForCausalLM"
     if not model.adapter:
-        return f"""from transformers import AutoModelForCausalLM, AutoTokenizer
+        return f"""from transformers import {kind}, AutoTokenizer
 
-model = AutoModelForCausalLM.from_pretrained("{tuned}")
+model = {kind}.from_pretrained("{tuned}")
 tokenizer = AutoTokenizer.from_pretrained("{tuned}")"""
     return f"""from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import {kind}, AutoTokenizer
 
-base = AutoModelForCausalLM.from_pretrained("{under}")
+base = {kind}.from_pretrained("{under}")
 model = PeftModel.from_pretrained(base, "{tuned}")
 tokenizer = AutoTokenizer.from_pretrained("{under}")"""
 

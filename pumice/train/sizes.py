@@ -24,7 +24,7 @@ from pumice.train.methods import Full, Lora, Method, Weights
 from pumice.train.recipe import Recipe
 
 # Python with torch, transformers and TRL, before any weight.
-PROCESS_BYTES = 400_000_000
+PROCESS_BYTES = 520_000_000
 # Numbers kept for the way back, a token and layer, in units of the hidden size.
 KEPT_PER_LAYER = 34
 # Of the speed of a plain matrix product, what a training step reaches.

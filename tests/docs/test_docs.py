@@ -15,7 +15,7 @@ from pumice import config
 from pumice.cli import app
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 ELSEWHERE = {"PUMICE_MODEL"}
 """What has the form of a setting and is none of the server's: a SageMaker container's variable."""
 COMMAND = re.compile(r"^\s*(?:\$ )?(?:\.venv/bin/)?(pumice [^#\n|]*)", re.MULTILINE)
@@ -47,6 +47,11 @@ def test_there_are_commands_to_look_at() -> None:
 def test_the_page_of_commands_is_current() -> None:
     made = runpy.run_path(str(ROOT / "scripts" / "write_cli_page.py"))
     assert made["page"]() == (ROOT / "docs" / "commands.md").read_text(), "run: python scripts/write_cli_page.py"
+
+
+def test_the_table_of_methods_is_current() -> None:
+    made = runpy.run_path(str(ROOT / "scripts" / "write_methods_page.py"))
+    assert made["page"]() == (ROOT / "docs" / "methods.md").read_text(), "run: python scripts/write_methods_page.py"
 
 
 def test_the_tables_of_aws_are_current() -> None:

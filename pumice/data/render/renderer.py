@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from pumice.bases.describe import read_config, read_template
+from pumice.bases.seq2seq import is_seq2seq
 from pumice.data.render.decode import Decoder
-from pumice.data.render.template import PLAIN, compile_template
+from pumice.data.render.template import CONTENTS, PLAIN, compile_template
 from pumice.data.render.tokenizer import Pieces, encoding, read_names, read_stops, read_tokenizer
 from pumice.data.render.tools import Toolbox
 from pumice.errors import InputError
@@ -39,7 +40,9 @@ class Renderer:
             each for each, token in self._tokenizer.get_added_tokens_decoder().items() if token.special
         )
         names = read_names(folder)
-        text = read_template(folder) or PLAIN
+        self.seq2seq = is_seq2seq(folder)
+        """Whether the base reads the prompt with one half and writes the answer with the other."""
+        text = read_template(folder) or (CONTENTS if self.seq2seq else PLAIN)
         self._render = compile_template(text, names)
         self._tools = Toolbox(self._render)
         self.template_sha256 = hashlib.sha256(text.encode()).hexdigest()
@@ -56,6 +59,9 @@ class Renderer:
         """
         messages, tools = self._tools.arrange(messages, tools)
         whole = self._render(messages, tools, True)
+        if self.seq2seq:
+            # The half that reads was trained on texts that end so.
+            return [*self.encode(whole), self.stop_ids[0]]
         answers = [index for index, message in enumerate(messages) if message["role"] == "assistant"]
         try:
             pieces = self._cut(messages[: answers[-1] + 1], tools) if answers else []
@@ -77,6 +83,8 @@ class Renderer:
         if example.label is not None:
             # No stop token behind it: many bases pad with theirs, and a head reads the last token that is no padding.
             return Tokens(tuple(self.encode(example.text or "")), (), label=example.label)
+        if self.seq2seq:
+            return self._train_answer(example)
         if example.text is not None:
             return self._train_text(example.text)
         if example.messages[-1]["role"] != "assistant":
@@ -107,6 +115,19 @@ class Renderer:
     def stream(self) -> Decoder:
         """A decoder for one answer."""
         return Decoder(self._tokenizer, self._special)
+
+    def _train_answer(self, example: Example) -> Tokens:
+        """Of a base that reads with one half and writes with the other: what it reads, then the last answer."""
+        turns = example.messages
+        if not turns or turns[-1]["role"] != "assistant" or example.rejected or example.wanted is not None:
+            raise InputError(
+                "A seq2seq base learns answers to questions only.",
+                "It has no continuation of a text that could be compared or rewarded.",
+                "Give rows with a prompt and a completion.",
+            )
+        asked = self.prompt(turns[:-1], example.tools)
+        answer = [*self.encode(turns[-1]["content"]), self.stop_ids[0]]
+        return Tokens((*asked, *answer), (*[UNTRAINED] * len(asked), *answer))
 
     def _train_pieces(self, pieces: Sequence[str]) -> Tokens:
         """Ids and labels of a conversation's pieces."""

@@ -25,6 +25,9 @@ PLAIN = (
 )
 """What stands in for a base that has no chat template."""
 
+CONTENTS = "{% for message in messages %}{{ message.content }}{% if not loop.last %}{{ '\\n' }}{% endif %}{% endfor %}"
+"""What stands in for a seq2seq base: it reads plain instructions, without names of roles."""
+
 THE_DAY = date(2024, 7, 26)
 """What templates are told today is: a true date would make tomorrow's prompts other ids than those trained today.
 

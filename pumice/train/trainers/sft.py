@@ -11,8 +11,10 @@ from transformers.utils.import_utils import is_flash_attn_2_available
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
+from pumice.bases.seq2seq import is_seq2seq
 from pumice.records import Event, Tokens
 from pumice.train import fast
+from pumice.train.trainers import seq2seq
 from pumice.train.trainers.load import load_causal
 from pumice.train.trainers.ours import Ours
 from pumice.train.trainers.parts import Parts
@@ -60,8 +62,10 @@ def columns(row: Tokens) -> dict[str, Any]:
     return {"input_ids": list(row.ids), "labels": list(row.labels)}
 
 
-def build(parts: Parts) -> Trainer:
+def build(parts: Parts) -> Ours:
     """A trainer of the recipe's weights on the data's own answers."""
+    if is_seq2seq(parts.base.folder):
+        return seq2seq.build(parts)
     model = load_causal(parts)
     packed = lay_end_to_end(model, parts)
     return build_sft(parts, tune(model, parts), packed)

@@ -1,0 +1,61 @@
+"""Writes docs/methods.md from what the methods say of themselves: `python scripts/write_methods_page.py`.
+
+A test holds it true.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pumice.train import sizes
+from pumice.train.methods import METHODS, Objective, Weights
+
+PAGE = Path(__file__).parents[1] / "docs" / "methods.md"
+HEAD = """# Methods
+
+One key of a recipe, `method`, says how to train. There are two sorts.
+
+- **Weights** say which numbers change; they learn the answers that your data gives.
+- **Objectives** say what else there is to learn from. They name the weights that they train in their own table, `weights: lora` by
+  default, and the table of those weights may stand beside theirs:
+
+```yaml
+model: faq@1            # the reference of dpo is where it starts: here your own tuned model
+data: choices.jsonl
+method: dpo
+dpo: {beta: 0.1, weights: lora}
+lora: {r: 8}
+```
+
+| you have | take |
+|---|---|
+| questions and answers | [lora](methods/lora.md); [full](methods/full.md) with much data and memory; first of all [prompting](prompting.md) |
+| a GPU that the base only just fits | [qlora](methods/qlora.md) |
+| documents of a domain | [cpt](methods/cpt.md), then lora with questions |
+| texts with labels | [head](methods/head.md) |
+| pairs of a better and a worse answer | [dpo](methods/dpo.md), or [orpo](methods/orpo.md) without a tuned model to start from |
+| thumbs up and down | [kto](methods/kto.md) |
+| a program that can tell a good answer | [rlhf](methods/rlhf.md) |
+| people who can tell, and many prompts | [reward](methods/reward.md), then rlhf against it |
+| a large model that is too dear to serve | [distill](methods/distill.md) |
+| a language or notation that no base knows, and very much text | [pretrain](methods/pretrain.md) |
+
+`pumice methods` prints this table; each page shows a curve that was measured on the default base by `make bench`.
+
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    rows = ["| method | reads | trains | answers through | memory | paper |", "|---|---|---|---|---:|---|"]
+    for name, method in METHODS.items():
+        engines = ", ".join(sorted(method.servable_by)) if issubclass(method, Weights) else "as its weights"
+        served = "transformers" if method.classifier else engines
+        cells = (f"[`{name}`](methods/{name}.md)", ", ".join(sorted(method.kinds)), method.trains, served)
+        rows.append(f"| {' | '.join(cells)} | {sizes.factor(method):.1f} | {method.paper} |")
+    objectives = ", ".join(f"`{name}`" for name, method in METHODS.items() if issubclass(method, Objective))
+    return HEAD + "\n".join(rows) + f"\n\nObjectives: {objectives}.\n\n{sizes.FACTOR_MEANS.capitalize()}\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())
