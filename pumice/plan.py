@@ -86,6 +86,7 @@ def decide(job: Job, home: Home, registry: Registry) -> tuple[Plan, Material]:
     path = home.jobs / job.id / FILE
     if path.exists():
         plan = Plan.from_json(json.loads(path.read_text("utf-8")))
+        check_machine(plan.recipe)
         material = gather(plan.recipe, plan.base, home)
         check_unchanged(plan, material, job.id)
         return plan, material

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from pumice.config import Home
-from pumice.plan import gather
+from pumice.errors import InputError
+from pumice.plan import check_machine, gather
 from pumice.records import Base
+from pumice.train import sizes
 from pumice.train.loop import train
 from pumice.train.methods import METHODS
 from pumice.train.recipe import read_recipe, resolve_recipe
@@ -24,6 +26,10 @@ def test_there_is_one_a_method() -> None:
 def test_it_runs(path: Path, tiny: Base, tmp_path: Path) -> None:
     recipe = read_recipe(path)
     assert recipe.method == path.stem
+    if recipe.way == "qlora" and not sizes.machine().gpus:
+        with pytest.raises(InputError, match="needs an NVIDIA GPU"):
+            check_machine(recipe)
+        return
     rows = gather(recipe, tiny, Home(tmp_path)).rows.tokens
     short = recipe.model_copy(update={"epochs": 0.1, "batch_size": 8, "gradient_accumulation": 1})
     resolved, _ = resolve_recipe(short, tiny, len(rows), sum(len(row.ids) for row in rows))

@@ -18,6 +18,17 @@ def saved(folder: Path, step: int, marked: bool = True) -> Path:
     return path
 
 
+def test_what_lies_in_a_folder_counts_as_well(tmp_path: Path) -> None:
+    """A second adapter, such as the reference of dpo, is saved beside the first in a folder of its own."""
+    expected, spoilt = saved(tmp_path, 1), saved(tmp_path, 2, marked=False)
+    (spoilt / "ref").mkdir()
+    (spoilt / "ref" / "weights").write_bytes(b"ref")
+    checkpoints.mark(spoilt)
+    assert found(tmp_path) == (spoilt, [])
+    (spoilt / "ref" / "weights").write_bytes(b"re")
+    assert found(tmp_path) == (expected, ["checkpoint-2 is not whole and is left out."])
+
+
 def found(folder: Path) -> tuple[Path | None, list[str]]:
     notes: list[Event] = []
     newest = checkpoints.newest(folder, notes.append)
