@@ -247,6 +247,7 @@ _ALL = (
     Shape(Kind.PREFERENCE, ("question", "chosen", "rejected"), _SYSTEM, preferences.pairs("question")),
     Shape(Kind.PREFERENCE, ("messages", "chosen", "rejected"), _SCHEMA, preferences.pairs("messages")),
     Shape(Kind.PREFERENCE, ("conversations", "chosen", "rejected"), _SYSTEM, preferences.pairs("conversations")),
+    Shape(Kind.PREFERENCE, ("input", *preferences.OPENAI), (), preferences.pairs("input", preferences.OPENAI)),
     Shape(Kind.PREFERENCE, ("chosen", "rejected"), _SYSTEM, preferences.pairs(None)),
     Shape(Kind.UNPAIRED, ("prompt", "completion", "label"), _SYSTEM, preferences.judged("prompt", "completion")),
     Shape(Kind.UNPAIRED, ("prompt", "response", "label"), _SYSTEM, preferences.judged("prompt", "response")),

@@ -18,11 +18,22 @@ def opening(row: Row, column: str, log: Log) -> list[Said]:
     """The turns of `column`, which is `messages`, `conversations` or a prompt's. Without those of a system column."""
     if column == "messages":
         return chats.messages(row, log)
+    if column == "input":
+        return _of_openai(row, log)
     if column == "conversations":
         return chats.sharegpt(row, log)
     if column == "instruction":
         return [({"role": "user", "content": asked(row, column, log)}, (column,))]
     return turns(row, row.value[column], (column,), "user", "The prompt", log)
+
+
+def _of_openai(row: Row, log: Log) -> list[Said]:
+    """The messages of OpenAI's `input`, as its files of pairs have it."""
+    value = row.value["input"]
+    if type(value) is not dict or type(value.get("messages")) is not list:
+        wrong_type(row, value, ("input",), log, 'an object with "messages"')
+        return []
+    return chats.said(row, value["messages"], ("input", "messages"), log, chats.form_of(None))
 
 
 def asked(row: Row, column: str, log: Log) -> str:

@@ -16,30 +16,33 @@ from pumice.records import Example, Turn
 
 Read = Callable[[Row, Log], Example | None]
 
-_ENDINGS = ("chosen", "rejected")
+ENDINGS = ("chosen", "rejected")
+OPENAI = ("preferred_output", "non_preferred_output")
+"""The same in OpenAI's files."""
 _JUDGED = {"true": True, "false": False}
 
 
-def pairs(column: str | None) -> Read:
-    """Reads `chosen` and `rejected` behind what `column` asks; None where both are whole conversations.
+def pairs(column: str | None, names: tuple[str, str] = ENDINGS) -> Read:
+    """Reads `chosen` and `rejected`, or what `names` calls them, behind what `column` asks.
 
-    Each of the two is text, a message or a list of messages, and in the end one answer of the assistant's.
+    `column` is None where both are whole conversations. Each of the two is text, a message or a list of messages, and in the end one answer of the assistant's.
     """
 
     def read(row: Row, log: Log) -> Example | None:
         before = log.total
         asked = opening(row, column, log) if column else []
         called = () if column == "conversations" else chats.tools(row, log)
-        endings = [turns(row, row.value[name], (name,), "assistant", f"The {name} answer", log) for name in _ENDINGS]
+        endings = [turns(row, row.value[name], (name,), "assistant", f"The {name} answer", log) for name in names]
         system = chats.system(row, asked or endings[0], log)
         if asked and asked[-1][0]["role"] == "assistant":
-            rule = 'The conversation ends with an answer already; "chosen" and "rejected" are the two to choose from.'
+            both = " and ".join(f'"{name}"' for name in names)
+            rule = f"The conversation ends with an answer already; {both} are the two to choose from."
             log.fault(row, asked[-1][1], rule, "Delete its last turn, or add what the user says next.")
         if log.total != before:
             return None
-        chosen, rejected = (_whole(row, *each, asked, log) for each in zip(_ENDINGS, endings, strict=True))
+        chosen, rejected = (_whole(row, *each, asked, log) for each in zip(names, endings, strict=True))
         if log.total == before:
-            _compare(row, chosen, rejected, log)
+            _compare(row, chosen, rejected, names, log)
         if log.total != before:
             return None
         return Example(row.line, spoken([*system, *chosen]), called, rejected=spoken([*system, *rejected]))
@@ -84,18 +87,18 @@ def _whole(row: Row, name: str, ending: list[Said], asked: list[Said], log: Log)
     return ending if whole else [*asked, *ending]
 
 
-def _compare(row: Row, chosen: Sequence[Said], rejected: Sequence[Said], log: Log) -> None:
+def _compare(row: Row, chosen: Sequence[Said], rejected: Sequence[Said], names: tuple[str, str], log: Log) -> None:
     """Both must be one conversation, in an order that can be trained on, with two answers at its end."""
     here, there = spoken(chosen[:-1]), spoken(rejected[:-1])
     if here != there:
         both = zip(here, there, strict=False)
         at = next((at for at, (one, other) in enumerate(both) if one != other), min(len(here), len(there)))
-        rule = f'"chosen" and "rejected" differ at turn {at + 1} already; only their last turns may.'
+        rule = f'"{names[0]}" and "{names[1]}" differ at turn {at + 1} already; only their last turns may.'
         log.fault(row, rejected[at][1], rule, "Let both go through the same conversation up to the answer.")
     elif chats.check_order(row, chosen, log) and _said(chosen[-1][0]) == _said(rejected[-1][0]):
         exact = chosen[-1][0] == rejected[-1][0]
-        rule = f"The rejected answer is the chosen one{'' if exact else ' but for white space around it'}."
-        log.fault(row, ("rejected",), rule, "Write a worse one, or delete the row: nothing tells them apart.")
+        rule = f"The {names[1]} answer is the {names[0]} one{'' if exact else ' but for white space around it'}."
+        log.fault(row, (names[1],), rule, "Write a worse one, or delete the row: nothing tells them apart.")
 
 
 def _said(turn: Turn) -> tuple[str, object]:

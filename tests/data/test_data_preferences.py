@@ -266,3 +266,20 @@ def test_a_prompt_in_both_files_is_a_leak_and_is_never_in_both_parts(tmp_path: P
 def test_the_rejected_answer_is_searched_and_what_both_share_is_searched_once(tmp_path: Path) -> None:
     path = write(tmp_path / "d.jsonl", pair("I am ann.b@example.com", "hi", "bob.c@example.com"))
     assert [(each.what, each.count) for each in checks.check(path, None).sensitive] == [("email address", 2)]
+
+
+def test_openais_form_of_a_pair(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.jsonl"
+    asked = {"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "q"}]}
+    good, bad = ([{"role": "assistant", "content": word}] for word in ("yes", "no"))
+    row = {"input": asked, "preferred_output": good, "non_preferred_output": bad}
+    path.write_text(json.dumps(row) + "\n")
+    (example,) = checks.load(path).examples
+    assert [turn["content"] for turn in example.messages] == ["s", "q", "yes"]
+    assert [turn["content"] for turn in example.rejected] == ["s", "q", "no"]
+    path.write_text(json.dumps({**row, "non_preferred_output": good, "input": "q"}) + "\n")
+    with pytest.raises(DataError, match=r"pairs.jsonl:1:11: input: The value is text; it must be an object"):
+        checks.load(path)
+    path.write_text(json.dumps({**row, "non_preferred_output": good}) + "\n")
+    with pytest.raises(DataError, match="The non_preferred_output answer is the preferred_output one"):
+        checks.load(path)

@@ -229,7 +229,8 @@ def recipe_values(request: JobRequest, data: Path) -> dict[str, Any]:
         ours = _OURS[method["type"]]
         if ours not in METHODS:
             message = (
-                f"'method.type' is not supported: {method['type']!r} is no method here yet; there is 'supervised'."
+                f"'method.type' is not supported: {method['type']!r} has no grader here; 'supervised' and 'dpo' are. "
+                "Rewards are learned with the extra field pumice: {\"method\": \"rlhf\", \"rlhf\": {\"reward\": …}}."
             )
             raise Refusal(400, message, param="method.type", code="unsupported_parameter")
         values["method"] = ours

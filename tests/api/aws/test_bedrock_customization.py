@@ -264,11 +264,25 @@ def test_a_hyperparameter_that_is_wrong_is_named(cloud: Cloud, key: str, value: 
     refusal("ResourceNotFoundException", cloud.show, "wrong")
 
 
+def test_a_program_of_the_callers_is_not_run(cloud: Cloud) -> None:
+    """A scorer is Python: whoever may upload a file could run it here."""
+    uri, count = cloud.upload("rows.jsonl", ROWS), len(cloud.queue.list())
+    program = cloud.home.s3 / "data" / "rows.py"
+    for reward, sentence in ((f"{program}:score", "Python file"), ("/etc", "'/etc' is not one that can be")):
+        given = {"pumice.method": "rlhf", "pumice.rlhf.reward": reward}
+        assert sentence in refusal("ValidationException", cloud.create, "program", uri, hyperParameters=given)
+    assert len(cloud.queue.list()) == count
+
+
 def test_what_is_not_there_is_said(cloud: Cloud) -> None:
     uri = cloud.upload("rows.jsonl", ROWS)
-    for type in ("DISTILLATION", "REINFORCEMENT_FINE_TUNING", "IMPORTED"):
-        sentence = refusal("ValidationException", cloud.create, "later", uri, customizationType=type)
-        assert f"customizationType: {type} is not there yet" in sentence
+    sentence = refusal("ValidationException", cloud.create, "later", uri, customizationType="IMPORTED")
+    assert "customizationType: IMPORTED is not served here" in sentence
+    sentence = refusal("ValidationException", cloud.create, "later", uri, customizationType="DISTILLATION")
+    assert "customizationConfig: DISTILLATION needs distillationConfig" in sentence
+    grader = {"rftConfig": {"graderConfig": {"lambdaGrader": {"lambdaArn": "arn:aws:lambda:us-east-1:1:function:g"}}}}
+    rewarded = {"customizationType": "REINFORCEMENT_FINE_TUNING", "customizationConfig": grader}
+    assert "no Lambda function runs here" in refusal("ValidationException", cloud.create, "later", uri, **rewarded)
     missing = refusal("ResourceNotFoundException", cloud.create, "later", "s3://data/row.jsonl")
     assert "s3://data/rows.jsonl" in missing
     unknown = refusal("ResourceNotFoundException", cloud.create, "later", uri, baseModelIdentifier="/etc")
@@ -276,6 +290,25 @@ def test_what_is_not_there_is_said(cloud: Cloud) -> None:
     named = refusal("ValidationException", cloud.create, "no good", uri)
     assert "jobName: 'no good' cannot be a name" in named
     assert "customModelName" in refusal("ValidationException", cloud.create, "x", uri, customModelName="a b")
+
+
+def test_a_teacher_and_rewards_reach_the_recipe(cloud: Cloud) -> None:
+    uri = cloud.upload("rows.jsonl", ROWS)
+    teacher = {"teacherModelIdentifier": "tiny", "maxResponseLengthForInference": 12}
+    distilled = {"distillationConfig": {"teacherModelConfig": teacher}}
+    cloud.create("taught", uri, customizationType="DISTILLATION", customizationConfig=distilled)
+    rewarded = {"rftConfig": {"hyperParameters": {"trainingSamplePerPrompt": 3, "epochCount": 1}}}
+    given = {"pumice.rlhf.reward": "length:5"}
+    asked = {"customizationConfig": rewarded, "hyperParameters": given}
+    cloud.create("rewarded", uri, customizationType="REINFORCEMENT_FINE_TUNING", **asked)
+    specs = {job.spec["name"]: job.spec for job in cloud.queue.list()}
+    taught, prized = specs["model-taught"], specs["model-rewarded"]
+    assert taught["method"] == "distill" and taught["distill"]["teacher"].startswith("tiny@")
+    assert taught["distill"]["max_tokens"] == 12
+    assert prized["method"] == "rlhf" and (prized["rlhf"]["answers"], prized["rlhf"]["reward"]) == (3, "length:5")
+    assert prized["epochs"] == 1
+    for name in ("taught", "rewarded"):
+        cloud.stop(name)
 
 
 def test_jobs_come_in_pages(cloud: Cloud) -> None:

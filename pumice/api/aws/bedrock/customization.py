@@ -25,16 +25,17 @@ from pumice.data.rows import Log
 from pumice.errors import InputError, NotFoundError, RequestError
 from pumice.records import Event, Job, JobState, Kind
 from pumice.store.s3 import Objects, split
-from pumice.train.methods import METHODS
 
 ORDERS = Orders("bedrock-customization-job", "customization job")
-_METHODS: Mapping[str, str | None] = {
-    "FINE_TUNING": None,
-    "CONTINUED_PRE_TRAINING": None,
-    "DISTILLATION": "distill",
-    "REINFORCEMENT_FINE_TUNING": "rlhf",
+_TYPES = ("FINE_TUNING", "CONTINUED_PRE_TRAINING", "DISTILLATION", "REINFORCEMENT_FINE_TUNING")
+_RFT = {
+    "epochCount": ("epochs",),
+    "batchSize": ("batch_size",),
+    "learningRate": ("learning_rate",),
+    "trainingSamplePerPrompt": ("rlhf", "answers"),
+    "inferenceMaxTokens": ("rlhf", "max_tokens"),
 }
-"""The method that each type of customization stands for; None: the recipe says it."""
+"""Hyper-parameters of reinforcement fine-tuning, and the keys of a recipe that they are."""
 _ECHOED = ("roleArn", "hyperParameters", "trainingDataConfig", "outputDataConfig", "vpcConfig")
 
 
@@ -156,9 +157,9 @@ def settle(platform: Platform, order: Order) -> None:
 
 def _submit(platform: Platform, request: Mapping[str, Any], model: str) -> tuple[Job, dict[str, str]]:
     """Queue the recipe; returns the job, and which of its files was which object."""
-    method = _method(request)
+    method = _method(platform, request)
     _check(request)
-    values = recipe_values(request.get("hyperParameters", {})) | method
+    values = merged(recipe_values(request.get("hyperParameters", {})), method)
     objects = Objects(platform.home.s3)
     named = {"data": _training_uri(request)}
     if validators := request.get("validationDataConfig", {}).get("validators"):
@@ -170,23 +171,58 @@ def _submit(platform: Platform, request: Mapping[str, Any], model: str) -> tuple
     return job, {str(job.spec[key]): uri for key, uri in named.items()}
 
 
-def _method(request: Mapping[str, Any]) -> dict[str, str]:
-    """The method that the type of customization stands for. Raises `RequestError` for one that is not there yet."""
+def _method(platform: Platform, request: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe's keys that the type of customization stands for. Raises `RequestError` for what has no equal here."""
     type = request.get("customizationType", "FINE_TUNING")
-    method = _METHODS.get(type, type)
-    if method is None:
-        if "customizationConfig" in request:
-            raise RequestError(
-                f"customizationConfig: {type} has none.", fix="Leave it out.", field="customizationConfig"
-            )
-        return {}
-    if method not in METHODS:
+    config = request.get("customizationConfig", {})
+    if type not in _TYPES:
         raise RequestError(
-            f"customizationType: {type} is not there yet.",
-            fix="FINE_TUNING and CONTINUED_PRE_TRAINING are.",
+            f"customizationType: {type} is not served here.",
+            fix=f"{', '.join(_TYPES)} are.",
             field="customizationType",
         )
-    return {"method": method}
+    match type:
+        case "DISTILLATION" if "distillationConfig" in config:
+            return {"method": "distill", "distill": _teacher(platform, config["distillationConfig"])}
+        case "REINFORCEMENT_FINE_TUNING":
+            return _rewarded(config.get("rftConfig", {}))
+        case _ if config or type == "DISTILLATION":
+            has = "needs distillationConfig" if type == "DISTILLATION" else "has none"
+            raise RequestError(f"customizationConfig: {type} {has}.", field="customizationConfig")
+    return {}
+
+
+def _teacher(platform: Platform, config: Mapping[str, Any]) -> dict[str, Any]:
+    told = config["teacherModelConfig"]
+    length = told.get("maxResponseLengthForInference")
+    teacher = {"teacher": base_model(platform, told["teacherModelIdentifier"])}
+    return teacher | ({"max_tokens": length} if length else {})
+
+
+def _rewarded(config: Mapping[str, Any]) -> dict[str, Any]:
+    if "graderConfig" in config:
+        raise RequestError(
+            "customizationConfig.rftConfig.graderConfig: no Lambda function runs here.",
+            "The scorer is the hyperparameter pumice.rlhf.reward: exact, json, regex:…, length:N or a reward model.",
+            "Leave graderConfig out, and say that.",
+            field="customizationConfig.rftConfig.graderConfig",
+        )
+    values: dict[str, Any] = {"method": "rlhf"}
+    for name, value in config.get("hyperParameters", {}).items():
+        if name not in _RFT:
+            field = f"customizationConfig.rftConfig.hyperParameters.{name}"
+            raise RequestError(f"{field} is not served here.", fix=f"{', '.join(_RFT)} are.", field=field)
+        *tables, last = _RFT[name]
+        (values.setdefault(tables[0], {}) if tables else values)[last] = value
+    return values
+
+
+def merged(values: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """Both, table by table; what `more` says counts."""
+    both = dict(values)
+    for key, value in more.items():
+        both[key] = {**both.get(key, {}), **value} if isinstance(value, dict) else value
+    return both
 
 
 def _check(request: Mapping[str, Any]) -> None:
