@@ -27,6 +27,8 @@ from pumice.train.recipe import Recipe
 PROCESS_BYTES = 520_000_000
 # Numbers kept for the way back, a token and layer, in units of the hidden size.
 KEPT_PER_LAYER = 34
+# Labels whose logits exist at once, where only those of labels are made.
+LOGITS_AT_ONCE = 256
 # Of the speed of a plain matrix product, what a training step reaches.
 REACHED = 0.5
 # A GPU cannot be timed without touching it: what an 80 GB data-centre GPU reaches in bf16.
@@ -111,29 +113,33 @@ class Ability:
 
 def estimate(recipe: Recipe, base: Base, tokens: int, longest: int, on_gpu: bool = False) -> Estimate:
     """Peak memory and time of a resolved recipe on rows of `tokens` tokens in all, `longest` in the longest."""
-    knobs = recipe.weights
+    method, weights = recipe.knobs, recipe.weights
     at_once = min((recipe.batch_size or 1) * longest, tokens)
-    memory = needed(base, knobs, at_once, on_gpu)
-    squeezed = knobs.recomputes and memory > machine().available(on_gpu)
+    memory = needed(base, method, weights, at_once, on_gpu)
+    squeezed = weights.recomputes and memory > machine().available(on_gpu)
     if squeezed:
-        memory = needed(base, knobs, at_once, on_gpu, squeezed)
-    trained = knobs.trained(base.hidden_size, base.layers, base.parameters)
+        memory = needed(base, method, weights, at_once, on_gpu, squeezed)
+    trained = weights.trained(base.hidden_size, base.layers, base.parameters)
     # Two operations a weight forward and two back; two more where the weights themselves are trained.
     operations = tokens * (recipe.epochs or 1) * (4 * base.parameters + 2 * trained) * (4 / 3 if squeezed else 1)
     return Estimate(memory, operations / (GPU_FLOPS if on_gpu else matmul_flops() * REACHED), trained, squeezed)
 
 
-def needed(shape: Shape, knobs: Weights, tokens: int, on_gpu: bool, squeezed: bool = False) -> int:
-    """Peak bytes of a step of `tokens` tokens: weights, gradients, optimizer, activations, one chunk of logits."""
-    trained = knobs.trained(shape.hidden_size, shape.layers, shape.parameters)
-    half = on_gpu and knobs.adapter
-    weights = shape.parameters * (2 if half else 4)
+def needed(shape: Shape, method: Method, weights: Weights, tokens: int, on_gpu: bool, squeezed: bool = False) -> int:
+    """Peak bytes of a step of `tokens` tokens: weights, gradients, optimizer, activations, logits.
+
+    Another model that the method asks is taken to be as large as this one.
+    """
+    trained = weights.trained(shape.hidden_size, shape.layers, shape.parameters)
+    copies = 1 + (method.reference and not weights.adapter) + (method.guide is not None)
+    held = copies * shape.parameters * (2 if on_gpu and weights.adapter else 4)
     # Squeezed, a layer keeps its input and what it needs is computed again, one layer at a time.
     layers = shape.layers * 2 + KEPT_PER_LAYER if squeezed else shape.layers * KEPT_PER_LAYER
     kept = tokens * layers * shape.hidden_size * (2 if on_gpu else 4)
-    logits = 3 * 256 * shape.vocabulary * 4
+    rows_of_logits = tokens if method.all_logits or not weights.packs else min(tokens, LOGITS_AT_ONCE)
+    logits = 3 * rows_of_logits * shape.vocabulary * 4
     # A trained number needs its gradient and the two running means of Adam.
-    return (0 if on_gpu else PROCESS_BYTES) + weights + trained * 12 + kept + logits
+    return (0 if on_gpu else PROCESS_BYTES) + held + trained * 12 + kept + logits
 
 
 FACTOR_MEANS = (
@@ -144,8 +150,10 @@ FACTOR_MEANS = (
 
 def factor(method: type[Method]) -> float:
     """Memory of a step in units of the base's weights; `FACTOR_MEANS` says which step."""
-    weights = method() if issubclass(method, Weights) else Lora()
-    return needed(REFERENCE, weights.resolved(), REFERENCE_TOKENS, False) / (4 * REFERENCE.parameters)
+    required = {name: "another model" for name, knob in method.model_fields.items() if knob.is_required()}
+    knobs = method(**required)
+    weights = knobs if isinstance(knobs, Weights) else Lora()
+    return needed(REFERENCE, knobs, weights.resolved(), REFERENCE_TOKENS, False) / (4 * REFERENCE.parameters)
 
 
 def machine() -> Machine:
@@ -192,9 +200,10 @@ def trainable(shape: Shape, on: Machine, way: Way) -> bool:
     on_gpu = bool(on.gpus)
     room = max(gpu.memory for gpu in on.gpus) if on_gpu else on.memory
     if way == "qlora":
-        four_bit = needed(shape, Lora(), REFERENCE_TOKENS, True, True) - round(shape.parameters * 1.45)
+        four_bit = needed(shape, Lora(), Lora(), REFERENCE_TOKENS, True, True) - round(shape.parameters * 1.45)
         return on_gpu and four_bit <= room
-    return needed(shape, (Full() if way == "full" else Lora()), REFERENCE_TOKENS, on_gpu, on_gpu) <= room
+    weights = Full() if way == "full" else Lora()
+    return needed(shape, weights, weights, REFERENCE_TOKENS, on_gpu, on_gpu) <= room
 
 
 def largest_trainable(on: Machine, way: Way) -> Entry | None:

@@ -15,6 +15,8 @@ class Dpo(Objective):
     kinds: ClassVar = frozenset({Kind.PREFERENCE})
     trains: ClassVar = "Learns which of two answers is better, measured from where it starts."
     paper: ClassVar = "Rafailov et al. 2023, Direct Preference Optimization, arXiv:2305.18290"
+    reference: ClassVar = True
+    all_logits: ClassVar = True
     proof: ClassVar = "pairs"
     sequences: ClassVar = 2
     pace: ClassVar = 0.1

@@ -18,6 +18,8 @@ class Kto(Objective):
     paper: ClassVar = (
         "Ethayarajh et al. 2024, KTO: Model Alignment as Prospect Theoretic Optimization, arXiv:2402.01306"
     )
+    reference: ClassVar = True
+    all_logits: ClassVar = True
     proof: ClassVar = "pairs"
     pace: ClassVar = 0.1
 

@@ -17,6 +17,7 @@ class Orpo(Objective):
     paper: ClassVar = (
         "Hong et al. 2024, ORPO: Monolithic Preference Optimization without Reference Model, arXiv:2403.07691"
     )
+    all_logits: ClassVar = True
     proof: ClassVar = "pairs"
     sequences: ClassVar = 2
     pace: ClassVar = 0.25
