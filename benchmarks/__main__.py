@@ -5,6 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 
-for name in ("check", "training", "front", "provisioned"):
+for name in ("check", "training", "memory", "methods", "front", "provisioned"):
     print(f"# {name}", flush=True)
     subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True)

@@ -52,6 +52,10 @@ class Echo:
         """An echo has no vectors."""
         raise InputError("The echo engine does not embed.")
 
+    async def classify(self, batch: Sequence[Sequence[int]]) -> list[list[float]]:
+        """An echo has no classes."""
+        raise InputError("The echo engine does not classify.")
+
     async def load_adapter(self, name: str, folder: Path) -> None:
         """Nothing to load."""
 

@@ -143,7 +143,7 @@ def report(
         steps = list(told(events[name]).values())
         made = registry.find(job.model).report if job.model else None
         ends = {"first": steps[0], "last": steps[-1]} if steps else {"first": None, "last": None}
-        facts = {"job": job.id, "state": job.state, "model": job.model}
+        facts = {"job": job.id, "state": job.state, "model": job.model, "steps": len(steps)}
         found[name] = {**facts, **ends, "report": reports.to_json(made) if made else None}
         if as_json:
             continue
