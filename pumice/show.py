@@ -180,6 +180,8 @@ def comparison(report: Report) -> None:
         console.print(f"\n   [bold]{escape(sample.question)}[/]")
         rows = (("expected", sample.reference, "dim"), ("base", sample.base, "red"), ("tuned", sample.tuned, "green"))
         for who, text, style in rows:
+            if who == "base" and report.confusion:
+                continue
             console.print(f"     {who:<9}[{style}]{escape(shorten(text))}[/]")
 
 
@@ -191,10 +193,12 @@ def confusion(found: Confusion) -> None:
             (name, *(f"{count:,}" if count else "." for count in counts))
             for name, counts in zip(found.labels, found.counts, strict=True)
         ]
-        table("Texts of each class, and what they were named", ["class", *found.labels], rows, numbers=len(rows))
+        say("Texts of each class, and what they were named:")
+        table("", ["class", *found.labels], rows, numbers=len(rows))
         return
     rows = [(one, other, f"{count:,}") for one, other, count in reports.mistakes(found)[:MOST_MISTAKES]]
-    table("What was most often mistaken", ["class", "was named", "texts"], rows, numbers=1)
+    say("What was most often mistaken:")
+    table("", ["class", "was named", "texts"], rows, numbers=1)
 
 
 def probe(found: Probe) -> None:

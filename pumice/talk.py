@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from pumice.api.served import Names, Served
 from pumice.bases import resolve
+from pumice.bases.classifiers import check_writes
 from pumice.config import Home
 from pumice.data.render import Renderer
 from pumice.engine.answer import Ask, stream
@@ -37,6 +38,7 @@ async def talk(conversation: Conversation, prompt: str | None) -> None:
     async with Pool(conversation.home.cache) as pool:
         with console.status("Loading the model …"):
             served = find(conversation)
+            check_writes(served.base, served.id)
             await served.ready(pool)
         if conversation.system:
             conversation.turns.append({"role": "system", "content": conversation.system})

@@ -29,7 +29,18 @@ from pumice.api.console import router as console
 from pumice.api.exchange import Exchange
 from pumice.api.gate import MAX_AWS_BODY, Gate, body_limit, worded
 from pumice.api.identity import Identity
-from pumice.api.openai import batches, chat, completions, embeddings, files, fine_tuning, models, refusals, responses
+from pumice.api.openai import (
+    batches,
+    chat,
+    classify,
+    completions,
+    embeddings,
+    files,
+    fine_tuning,
+    models,
+    refusals,
+    responses,
+)
 from pumice.api.platform import Platform
 
 LOGGER = logging.getLogger(__name__)
@@ -58,7 +69,7 @@ def create_app(platform: Platform, host: str) -> FastAPI:
     app.add_middleware(Gate, keys=keys, host=host)
     app.add_middleware(Edge, platform=platform)
     for prefix, in_schema in (("/v1", True), ("/openai/v1", False)):
-        for part in (models, chat, completions, responses, embeddings, files, fine_tuning, batches):
+        for part in (models, chat, completions, responses, embeddings, classify, files, fine_tuning, batches):
             app.include_router(part.router(platform), prefix=prefix, include_in_schema=in_schema)
 
     app.include_router(console(platform, keys))

@@ -16,6 +16,7 @@ from fastapi import Request
 from pumice.api.exchange import Exchange
 from pumice.api.platform import Platform
 from pumice.api.served import Served
+from pumice.bases.classifiers import check_writes
 from pumice.engine.answer import Ask, Piece, stream
 from pumice.engine.contract import CONTEXT, Engine, TokenLogprob
 from pumice.errors import RequestError, StoppedError
@@ -120,13 +121,15 @@ async def begin(
 ) -> Answering:
     """Find the model, render with it, and have its engine ready; what blocks happens in a thread.
 
-    Of `answers_a_prompt` asks in a row the prompt counts once, as every provider counts it.
+    Of `answers_a_prompt` asks in a row the prompt counts once, as every provider counts it. Raises `RequestError` for
+    a classifier.
     """
 
     platform.admit(exchange)
 
     def prepare() -> tuple[Served, list[Ask]]:
         served = find()
+        check_writes(served.base, served.id)
         return served, ask(served)
 
     served, asked = await asyncio.to_thread(prepare)

@@ -14,6 +14,7 @@ from typing import Literal
 
 from pumice.api.background import Part, Tasks
 from pumice.api.served import Names, Served
+from pumice.bases.classifiers import check_writes
 from pumice.engine.contract import Engine
 from pumice.engine.pool import Pool
 from pumice.engine.reserve import Reservation
@@ -62,6 +63,7 @@ class Lanes(Part):
     async def open(self, id: str, model: str, slots: int) -> None:
         """Keep a lane for a model from now on; its engine starts meanwhile. Raises `ExhaustedError` without room."""
         served = await asyncio.to_thread(self._names.find, model)
+        check_writes(served.base, served.id)
         self._pool.check(served.base.folder, slots, served.adapter.folder if served.adapter else None)
         await asyncio.to_thread(self._documents.add, KIND, id, {"model": served.id, "slots": slots})
         lane = self._lanes[id] = Lane(served.id, slots)
@@ -103,6 +105,7 @@ class Lanes(Part):
         Both engines are there for a moment. Raises `ExhaustedError` without room for that.
         """
         lane, served = self.get(id), await asyncio.to_thread(self._names.find, model)
+        check_writes(served.base, served.id)
         self._pool.check(served.base.folder, lane.slots, served.adapter.folder if served.adapter else None)
         lane.state, lane.failure = "changing", ""
         self._tasks.start(id, self._switch(id, lane, served, then))

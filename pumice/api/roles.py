@@ -20,7 +20,7 @@ _MAY: Mapping[Role, frozenset[Action]] = {
     Role.ADMIN: frozenset({"invoke", "read", "train", "admin"}),
 }
 _OPENAI = ("/openai/v1/", "/v1/")
-_INVOKE = ("models", "chat/", "completions", "embeddings", "responses", "moderations", "rerank")
+_INVOKE = ("models", "chat/", "completions", "embeddings", "classify", "responses", "moderations", "rerank")
 _ADMIN = ("/api/keys", "/api/settings")
 _OPEN_TO_EVERY_KEY = ("/metrics", "/openapi.json")
 

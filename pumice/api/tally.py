@@ -15,6 +15,7 @@ GENERATIONS: Mapping[str, str] = {
     "responses": "chat",
     "text_completion": "text_completion",
     "embeddings": "embeddings",
+    "classify": "classify",
     "Converse": "chat",
     "ConverseStream": "chat",
     "InvokeModel": "text_completion",

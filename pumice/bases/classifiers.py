@@ -16,10 +16,10 @@ def classifies(architecture: str | None) -> bool:
     return (architecture or "").endswith(SUFFIX)
 
 
-def is_classifier(folder: Path) -> bool:
-    """Whether the folder holds the whole weights of a classifier."""
+def find_labels(folder: Path) -> tuple[str, ...] | None:
+    """As `read_labels`; None where the folder holds no whole weights of a classifier."""
     named = read_config(folder)["architectures"] if (folder / "config.json").exists() else None
-    return classifies(next(iter(named or ()), None))
+    return read_labels(folder) if classifies(next(iter(named or ()), None)) else None
 
 
 def read_labels(folder: Path) -> tuple[str, ...]:

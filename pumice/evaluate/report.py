@@ -78,6 +78,21 @@ def table(report: Report) -> list[Row]:
     return rows
 
 
+def columns(report: Report) -> tuple[str, str]:
+    """What stands on the left and on the right of the comparison."""
+    if report.confusion:
+        return "most frequent class", "tuned"
+    ranked = "accuracy" in report.differences and report.tuned.loss is None
+    return "base, by likelihood" if ranked else "base", "tuned"
+
+
+def mistakes(found: Confusion) -> list[tuple[str, str, int]]:
+    """Which class was taken for which other, and how often; the most frequent first."""
+    names = list(enumerate(found.labels))
+    pairs = [(one, other, found.counts[i][j]) for i, one in names for j, other in names if i != j]
+    return sorted((pair for pair in pairs if pair[2]), key=lambda pair: -pair[2])
+
+
 def sentence(report: Report) -> str:
     """The verdict with its evidence, and what it does not prove."""
     stopped = report.tuned.stopped
@@ -94,12 +109,18 @@ def finding(report: Report) -> str:
     key = deciding(report.differences)
     name, change = NAMES[key], report.differences[key]
     where = f"on {report.count:,} {seen(report)}"
+    changed, rose, fell = ABOVE if report.confusion else ("changed by", "rose by", "fell by")
     if report.verdict == "undecided":
         few = f"fewer than {FEWEST} cannot tell" if report.count < FEWEST else "it may be chance, and more would tell"
-        return f"Undecided: {name} changed by {interval_of(change)} {where}; {few}"
+        return f"Undecided: {name} {changed} {interval_of(change)} {where}; {few}"
     if change.value > 0:
-        return f"{report.verdict.capitalize()}: {name} rose by {unsigned(change)} {where}"
-    return f"{report.verdict.capitalize()}: {name} fell by {unsigned(negative(change))} {where}"
+        return f"{report.verdict.capitalize()}: {name} {rose} {unsigned(change)} {where}"
+    return f"{report.verdict.capitalize()}: {name} {fell} {unsigned(negative(change))} {where}"
+
+
+ALWAYS = "that of always naming the most frequent class by"
+ABOVE = (f"differs from {ALWAYS}", f"is above {ALWAYS}", f"is below {ALWAYS}")
+"""What the accuracy of a classifier is compared with, whose base names no classes."""
 
 
 NAMES = {"accuracy": "accuracy", "reward": "the reward", "token_f1": "token F1", "loss": "the loss"}
@@ -110,6 +131,9 @@ def recall(report: Report) -> str:
     """How much of the trained rows came back, before and after."""
     base, tuned = report.base, report.tuned
     if base.accuracy is not None and tuned.accuracy is not None:
+        if report.confusion:
+            known = f"{percent(base.accuracy)} by always naming the most frequent class"
+            return f"Accuracy on trained rows {percent(tuned.accuracy)}, {known}"
         return f"Accuracy on trained rows {percent(base.accuracy)} -> {percent(tuned.accuracy)}"
     if base.reward is not None and tuned.reward is not None:
         return f"Reward on trained prompts {base.reward:.2f} -> {tuned.reward:.2f}"

@@ -8,8 +8,8 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 from pumice.bases.catalogue import CATALOGUE
+from pumice.bases.classifiers import find_labels
 from pumice.bases.seq2seq import is_seq2seq
-from pumice.bases.classifiers import is_classifier, read_labels
 from pumice.evaluate import report as reports
 from pumice.records import Base, Model
 from pumice.train import scratch
@@ -21,28 +21,33 @@ ALONE = (IMPORT, scratch.SOURCE)
 """Sources of whole models that stand on themselves."""
 
 
-def card(model: Model, base: Base) -> str:
-    """The card of a version that was trained on `base`."""
+Labels = tuple[str, ...] | None
+"""The classes of a classifier, () for one that gives a score; None for a model that writes."""
+
+
+def card(model: Model, base: Base, files: Path | None = None) -> str:
+    """The card of a version that was trained on `base`; `files` is where it lies until it is in its place."""
+    labels = find_labels(files or model.folder)
     parts = [
-        f"---\n{front_matter(model, base)}---",
+        f"---\n{front_matter(model, base, labels)}---",
         f"# {model.id}",
-        opening(model, base),
+        opening(model, base, labels),
         "## Scores",
         scores(model),
         "## Use it",
-        use(model, base),
+        use(model, base) if labels is None else use_classifier(model, labels),
         "## Where it comes from",
         lineage(model, base),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def front_matter(model: Model, base: Base) -> str:
+def front_matter(model: Model, base: Base, labels: Labels) -> str:
     """What the hub reads."""
     told: dict[str, object] = {} if base.source.startswith(ALONE) else {"base_model": hub_id(base) or base.name}
     told |= {
         "library_name": "peft" if model.adapter else "transformers",
-        "pipeline_tag": "text-classification" if is_classifier(model.folder) else "text-generation",
+        "pipeline_tag": "text-generation" if labels is None else "text-classification",
         "tags": ["pumice", model.method],
     }
     told |= licence(base)
@@ -62,15 +67,15 @@ def licence(base: Base) -> dict[str, object]:
     return {"license": name.lower()}
 
 
-def opening(model: Model, base: Base) -> str:
+def opening(model: Model, base: Base, labels: Labels) -> str:
     """What it is, and what it is not."""
     made = "fine-tuned with Pumice" if model.recipe else "made elsewhere and imported into Pumice"
     if base.source.startswith(scratch.SOURCE):
         return f"A whole model with {base.parameters:,} weights, trained from random numbers with Pumice."
     if base.source.startswith(IMPORT):
         return f"A whole model, {made}."
-    if is_classifier(model.folder):
-        gives = "names classes" if read_labels(model.folder) else "scores answers"
+    if labels is not None:
+        gives = "names classes" if labels else "scores answers"
         return f"A whole model that {gives}, made of [{base.name}](#where-it-comes-from) with Pumice ({model.method})."
     if not model.adapter:
         return f"All weights of [{base.name}](#where-it-comes-from), {made} ({model.method})."
@@ -92,9 +97,7 @@ def scores(model: Model) -> str:
 
 
 def use(model: Model, base: Base) -> str:
-    """Ways to ask it something."""
-    if is_classifier(model.folder):
-        return use_classifier(model)
+    """Three ways to ask it something."""
     return f"""With Pumice:
 
 ```
@@ -118,10 +121,9 @@ Without Pumice, in the folder that `PUMICE_HOME` names:
 ```"""
 
 
-def use_classifier(model: Model) -> str:
-    """The same for one that names classes or gives scores."""
+def use_classifier(model: Model, labels: Labels) -> str:
+    """Two ways to ask one that names classes or gives scores."""
     turns = '[{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]'
-    labels = read_labels(model.folder)
     asked = '"input": "…"' if labels else f'"messages": {turns}'
     text = 'text = "…"'
     if not labels:

@@ -6,7 +6,9 @@ Before an export gets its name it is run, by the program it is for, and compared
 from __future__ import annotations
 
 import asyncio
+import math
 import shutil
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
@@ -135,7 +137,9 @@ async def ask_folder(folder: Path, prompts: Sequence[Sequence[int]], cache: Path
 
 
 async def ask(engine: Engine, prompts: Sequence[Sequence[int]], adapter: str | None) -> list[Next]:
-    """The next token after each prompt."""
+    """The next token after each prompt; of a classifier the classes instead, or the one score."""
+    if engine.capabilities.classify:
+        return [classes(values) for values in await engine.classify(prompts)]
     answers: list[Next] = []
     for ids in prompts:
         request = Generate(ids, Sampling(max_tokens=1, logprobs=TOP), adapter)
@@ -143,6 +147,14 @@ async def ask(engine: Engine, prompts: Sequence[Sequence[int]], adapter: str | N
             tokens = [token async for delta in deltas for token in delta.logprobs]
         answers.append(dict(tokens[0].top) if tokens else {})
     return answers
+
+
+def classes(values: Sequence[float]) -> Next:
+    """Classes in the place of tokens; a single score stands for its own logarithm."""
+    if len(values) == 1:
+        return {0: values[0]}
+    named = {at: math.log(max(value, sys.float_info.min)) for at, value in enumerate(values)}
+    return dict(sorted(named.items(), key=lambda item: -item[1]))
 
 
 async def ask_gguf(file: Path, prompts: Sequence[Sequence[int]], cache: Path) -> list[Next]:

@@ -97,7 +97,7 @@ class Registry:
             model = self._model(connection.execute(adding).mappings().one())
             if model.report:
                 write_atomic(part / "report.json", orjson.dumps(values["report"], option=orjson.OPT_INDENT_2))
-            write_atomic(part / "README.md", card(model, base))
+            write_atomic(part / "README.md", card(model, base, part))
             if model.folder.exists():
                 # Left by a registration that was killed before its record was written.
                 shutil.rmtree(model.folder)

@@ -14,6 +14,7 @@ from typing import Literal
 from filelock import FileLock
 
 from pumice.bases import resolve
+from pumice.bases.classifiers import check_writes
 from pumice.config import Home
 from pumice.engine.merge import merge
 from pumice.errors import InputError
@@ -44,11 +45,15 @@ def starting_point(name: str, how: Literal["continue", "merge"] | None, registry
                 f"start: {how} needs a registered model, but model: {name} is a base.",
                 fix="Leave `start` out, or name a registered version: `pumice models list`.",
             )
-        return Start(resolve.resolve(name, home))
+        base = resolve.resolve(name, home)
+        check_writes(base, name)
+        return Start(base)
     model = registry.find(name)
     if model.adapter and how != "merge":
         return Start(base_of(model, registry, home), model.folder, model.id)
-    return Start(as_base(model, registry, home), None, model.id)
+    base = as_base(model, registry, home)
+    check_writes(base, model.id)
+    return Start(base, None, model.id)
 
 
 def guide_of(method: Method, registry: Registry, home: Home) -> Path | None:

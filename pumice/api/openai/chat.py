@@ -54,7 +54,7 @@ def router(platform: Platform) -> APIRouter:
 def ask(request: ChatRequest, served: Served, param: str = "messages") -> list[Ask]:
     """What an engine is asked. Raises `RequestError`, naming `param`, for a conversation that leaves no room."""
     known = _tools(request)
-    ids = served.renderer.prompt([_turn(message) for message in request.messages], [tool.shown() for tool in known])
+    ids = served.renderer.prompt([turn_of(message) for message in request.messages], [tool.shown() for tool in known])
     # The engine reports the chosen token only among alternatives, so at least one is asked for.
     logprobs = max(1, request.top_logprobs or 0) if request.logprobs else 0
     most = request.max_completion_tokens or request.max_tokens
@@ -62,7 +62,8 @@ def ask(request: ChatRequest, served: Served, param: str = "messages") -> list[A
     return asks(request, served, ids, Wanted(param, most, logprobs, form))
 
 
-def _turn(message: Message) -> Turn:
+def turn_of(message: Message) -> Turn:
+    """A message as every chat template reads it."""
     turn: Turn = {"role": "system" if message.role == "developer" else message.role, "content": message.content or ""}
     if message.tool_calls:
         turn["tool_calls"] = [call.model_dump(exclude={"index"}) for call in message.tool_calls]

@@ -17,6 +17,7 @@ from pumice.api.openai.refusals import Refusal
 from pumice.api.openai.wire import Prompts, Wire
 from pumice.api.platform import Platform
 from pumice.bases import resolve
+from pumice.bases.classifiers import check_writes
 from pumice.data.render.reader import Reader
 from pumice.records import Base
 
@@ -103,6 +104,7 @@ def _base(platform: Platform, name: str) -> Base:
     if name == resolve.EMBEDDER:
         return resolve.resolve(name, platform.home)
     served = platform.names.find(name)
+    check_writes(served.base, served.id)
     if served.adapter:
         message = f"{served.id} is an adapter, which has no vectors of its own; ask its base {served.base.name!r}."
         raise Refusal(400, message, param="model", code="unsupported_model")
