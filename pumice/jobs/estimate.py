@@ -23,7 +23,8 @@ from pumice.records import Base
 from pumice.registry.models import Registry
 from pumice.registry.start import SOURCE
 from pumice.store.s3 import Objects
-from pumice.train import sizes
+from pumice.train import scratch, sizes
+from pumice.train.methods import Pretrain
 from pumice.train.recipe import Recipe, resolve_recipe
 
 SAMPLED = 500
@@ -38,7 +39,11 @@ def memory_of(recipe: Recipe, registry: Registry, home: Home) -> int | None:
 
     Counted as on the CPU: where there is a GPU, this is more than what the machine's own memory will hold.
     """
-    base = outline(recipe.model, registry, home)
+    knobs = recipe.knobs
+    if isinstance(knobs, Pretrain):
+        base: Base | None = scratch.outline(knobs, recipe.max_length or scratch.WINDOW)
+    else:
+        base = outline(recipe.model, registry, home)
     if base is None:
         return None
     try:
@@ -49,8 +54,9 @@ def memory_of(recipe: Recipe, registry: Registry, home: Home) -> int | None:
     longest = min(longest, recipe.max_length or base.window)
     # What is longer is split.
     count = max(count, math.ceil(tokens / longest))
-    resolved, _ = resolve_recipe(recipe, base, count, max(tokens, 1))
-    training = sizes.estimate(resolved, base, max(tokens, 1), longest).memory_bytes
+    tokens, longest = max(tokens, 1) + count * knobs.unseen, longest + knobs.unseen
+    resolved, _ = resolve_recipe(recipe, base, count, tokens)
+    training = sizes.estimate(resolved, base, tokens, longest).memory_bytes
     return max(training, evaluating(base, recipe.makes_adapter))
 
 

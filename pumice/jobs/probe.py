@@ -93,7 +93,9 @@ def run(
     if kept.exists():
         return Point(**json.loads(kept.read_text()))
     size = sum(row.size for row in rows)
-    recipe, _ = resolve_recipe(spec.model_copy(update={"epochs": 1.0}), plan.base, len(rows), size)
+    # With the step size of the whole run: runs that differ in more than their tokens follow no law.
+    alike = {"epochs": 1.0, "learning_rate": plan.recipe.learning_rate, "learning_rate_multiplier": None}
+    recipe, _ = resolve_recipe(spec.model_copy(update=alike), plan.base, len(rows), size)
     steps: list[dict[str, Any]] = []
 
     def heard(event: Event) -> None:

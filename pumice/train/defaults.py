@@ -12,7 +12,6 @@ from dataclasses import dataclass
 # A short question with a short answer has about this many tokens; a row twice as long counts as two.
 SHORT_ROW = 64
 SMALL = 200
-STEPS_WANTED = 128
 TOKENS_AT_ONCE = 4096
 # Prompts of one step, where the model writes its own answers to each.
 PROMPTS_A_STEP = 4
@@ -75,9 +74,9 @@ def learning_rate(size: Size, rate: float, method: str) -> tuple[float, str]:
     return value, f"{value:g}, falling to 0; for {method} on a base of width {size.hidden:,} and {size.rows:,} rows"
 
 
-def batch(size: Size, epoch_count: float) -> tuple[int, int, str]:
-    """Rows at once and batches a step: at least about 128 steps, 16 rows a step at most, 4,096 tokens in memory."""
-    a_step = min(8 if size.worth < 1000 else 16, max(2, int(size.rows * epoch_count / STEPS_WANTED)))
+def batch(size: Size, epoch_count: float, steps_wanted: int) -> tuple[int, int, str]:
+    """Rows at once and batches a step: about `steps_wanted` steps or more, 16 rows a step, 4,096 tokens in memory."""
+    a_step = min(8 if size.worth < 1000 else 16, max(2, int(size.rows * epoch_count / steps_wanted)))
     at_once = max(1, min(a_step, int(TOKENS_AT_ONCE / size.mean)))
     accumulation = max(1, round(a_step / at_once))
     steps = max(1, round(size.rows * epoch_count / (at_once * accumulation)))

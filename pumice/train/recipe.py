@@ -271,7 +271,7 @@ def resolve_recipe(recipe: Recipe, base: Base, rows: int, tokens: int) -> Resolv
         filled["learning_rate_multiplier"] = None
     fill("learning_rate", rate, reason)
     if knobs.steps is None:
-        at_once, accumulation, reason = defaults.batch(size, recipe.epochs or epochs)
+        at_once, accumulation, reason = defaults.batch(size, recipe.epochs or epochs, knobs.least_steps)
     else:
         at_once, accumulation, reason = defaults.few_at_once(size, knobs.held(size.mean))
     if recipe.batch_size is not None or recipe.gradient_accumulation is not None:

@@ -1,7 +1,7 @@
 """From short runs to what a long one would reach: loss against tokens, with what it would take. Knows no model.
 
-Three points are few: they fix a law of three numbers with nothing left over to judge it by. So the range of all laws
-that go through some of them is given with the forecast.
+Three points are few: they fix a law of three numbers with nothing left over to judge it by. So the forecast comes with
+a range, from what pairs of the points would say alone.
 """
 
 from __future__ import annotations
@@ -114,7 +114,9 @@ def forecast(points: Sequence[Point], tokens: int) -> Forecast | None:
     else:
         a, exponent = power_law(points)
         loss, law = a * tokens**-exponent, f"{a:.1f} * tokens^-{exponent:.3f}"
-    return Forecast(tokens, loss, min(loss, *reached), max(loss, *reached), law)
+    # As far to both sides as the farthest law through two of the points, but no worse than what was reached already.
+    spread = max(abs(loss - each) for each in reached)
+    return Forecast(tokens, loss, max(0.0, loss - spread), min(losses[-1], loss + spread), law)
 
 
 def power_law(points: Sequence[Point]) -> tuple[float, float]:

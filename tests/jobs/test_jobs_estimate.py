@@ -15,7 +15,7 @@ from pumice.records import Base
 from pumice.registry.models import Registry
 from pumice.store.tables import open_database
 from pumice.train import sizes
-from pumice.train.recipe import Recipe, resolve_recipe
+from pumice.train.recipe import Recipe, make_recipe, resolve_recipe
 
 
 @pytest.fixture
@@ -58,6 +58,24 @@ def test_longer_rows_and_larger_bases_take_more(
     sizes_told = [each for each in told if each is not None]
     assert sizes_told == sorted(set(sizes_told)) and len(sizes_told) == 4
     assert sizes_told[2] > 8e9 * 16
+
+
+def test_a_new_model_is_judged_by_its_own_size(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sizes, "machine", lambda: sizes.Machine(2, 2**40, 2**40, ()))
+    monkeypatch.setattr(estimate, "evaluating", lambda *_: 0)
+    (tmp_path / "a.txt").write_text("Some text to learn from.\n" * 400)
+    small, large = (
+        estimate.memory_of(
+            make_recipe({"method": "pretrain", "data": str(tmp_path / "a.txt"), "pretrain": {"size": size}}),
+            registry,
+            registry.home,
+        )
+        for size in ("1M", "350M")
+    )
+    # Weights, gradients and two means: 16 bytes a number.
+    assert small is not None and large is not None and 350e6 * 16 < large < 2 * 350e6 * 16 and small < large / 3
 
 
 def test_a_large_file_is_not_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

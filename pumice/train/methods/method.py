@@ -40,6 +40,12 @@ class Method(BaseModel):
     """True: the result gives classes or a score instead of text, and is a whole model."""
     sequences: ClassVar[int] = 1
     """Sequences that one row lays beside each other in a step."""
+    reference: ClassVar[bool] = False
+    """Whether it compares with where it starts: whole weights are then there twice."""
+    all_logits: ClassVar[bool] = False
+    """Whether the logits of every token exist at once, not only those of a few labels."""
+    least_steps: ClassVar[int] = 128
+    """By default at least about so many steps, as far as there are rows for them."""
     steps: ClassVar[int | None] = None
     """By default at most so many steps, where each takes long."""
 

@@ -19,7 +19,9 @@ class Pretrain(Weights):
     trains: ClassVar = "Every weight of a new model, which starts as random numbers."
     servable_by: ClassVar = frozenset({"llama.cpp", "transformers"})
     paper: ClassVar = "Hoffmann et al. 2022, Training Compute-Optimal Large Language Models, arXiv:2203.15556"
-    rate: ClassVar = 1e-3
+    rate: ClassVar = 4e-3
+    # Random weights are still far from anything after a hundred steps.
+    least_steps: ClassVar = 1000
 
     size: Literal["1M", "10M", "50M", "100M", "350M"] = "10M"
     """How many weights the model has, about."""
