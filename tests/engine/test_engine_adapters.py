@@ -70,10 +70,9 @@ def alone(folder: Path, ids: list[int], path: Path | None = None) -> list[list[f
 @pytest.fixture(scope="module")
 def folder(make_model: Callable[..., Path]) -> Path:
     """Grouped heads, and weights large enough for answers that differ."""
-    config = LlamaConfig(
-        vocab_size=320, num_key_value_heads=2, max_position_embeddings=1200, initializer_range=0.3, **SIZES
-    )
-    return make_model(config)
+    sizes = {"num_key_value_heads": 2, "max_position_embeddings": 1200, **SIZES}
+    # No answer ends by itself.
+    return make_model(LlamaConfig(vocab_size=320, eos_token_id=None, initializer_range=0.3, **sizes))
 
 
 @pytest.fixture(scope="module")

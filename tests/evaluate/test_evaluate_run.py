@@ -157,6 +157,12 @@ def test_rows_too_long_to_be_asked_are_left_out_aloud(tiny: Base) -> None:
     assert "1 row is longer than 512 tokens and not evaluated" in told[0].data["text"]
     with pytest.raises(InputError, match="None of the 1 rows"):
         ask([long_row], Renderer(tiny.folder), told.append)
+    # What an adapter puts in front takes its place in the window.
+    just = row("Say it again. " * 115, "No.")
+    assert 480 < len(Renderer(tiny.folder).train(just).ids) <= 512
+    assert len(ask([just], Renderer(tiny.folder), quiet)) == 1
+    with pytest.raises(InputError, match="has at most 480 tokens"):
+        ask([just], Renderer(tiny.folder), quiet, front=32)
 
 
 def test_a_question_is_the_prompt_that_v1_would_send_and_the_last_turn_its_reference(tiny: Base) -> None:

@@ -247,3 +247,14 @@ def test_a_prefix_starts_as_what_the_base_keeps_of_words(
         behind = model(input_ids=ids[None]).logits[0]
         plain = model.get_base_model()(input_ids=torch.cat([words, ids])[None]).logits[0, 7:]
     assert torch.allclose(behind, plain, atol=1e-5)
+
+
+def test_a_reference_is_no_part_of_the_artifact(narrow: Base, tmp_path: Path) -> None:
+    """TRL lays a copy of the start beside the adapter; it belongs into checkpoints alone."""
+    recipe = recipe_for("rslora", narrow)
+    trainer = loop.build(recipe, narrow, rows(), tmp_path, None, lambda _: None)
+    model: Any = trainer.model
+    model.add_adapter("ref", model.peft_config["default"])
+    loop.save(model, recipe, narrow, tmp_path / "artifact")
+    assert not [path for path in (tmp_path / "artifact").iterdir() if path.is_dir()]
+    assert (tmp_path / "artifact" / "adapter_model.safetensors").is_file()
