@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 
 from pumice.bases.catalogue import CATALOGUE
 from pumice.bases.classifiers import find_labels
-from pumice.bases.seq2seq import is_seq2seq
+from pumice.bases.seq2seq import ARCHITECTURES
 from pumice.evaluate import report as reports
 from pumice.records import Base, Model
 from pumice.train import scratch
@@ -157,7 +157,7 @@ def snippet(model: Model, base: Base) -> str:
     """Plain peft or transformers, with paths that are right in the home folder."""
     home = model.folder.parents[2]
     tuned, under = within(model.folder, home), within(base.folder, home)
-    kind = "AutoModelForSeq2SeqLM" if is_seq2seq(base.folder) else "AutoModelForCausalLM"
+    kind = "AutoModelForSeq2SeqLM" if base.architecture in ARCHITECTURES else "AutoModelForCausalLM"
     if not model.adapter:
         return f"""from transformers import {kind}, AutoTokenizer
 
