@@ -62,8 +62,8 @@ def random_llama(name: str, base: Base, folder: Path, vocabulary: int) -> Base:
         pad_token_id=2,
     )
     LlamaForCausalLM(config).save_pretrained(folder)
-    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
-        shutil.copy(base.folder / name, folder / name)
+    for file in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        shutil.copy(base.folder / file, folder / file)
     return resolve.describe(folder, name, f"folder:{folder}")
 
 

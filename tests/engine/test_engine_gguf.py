@@ -205,11 +205,20 @@ def test_an_unusual_gemma_is_refused(make_model: Callable[..., Path]) -> None:
     assert "alternate attention in an unknown pattern" in (gguf.can_convert(layers) or "")
 
 
+def test_llama_cpp_gets_no_lengths(
+    make_model: Callable[..., Path], make_adapter: Callable[..., Path], tmp_path: Path
+) -> None:
+    """A DoRA can be merged, but not be laid beside a base."""
+    folder = make_model(FAMILIES["llama"])
+    with pytest.raises(InputError, match="use_dora"):
+        gguf.write_adapter(make_adapter(folder, use_dora=True), folder, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("fold", [gguf.write_adapter, lambda a, b, out: merge.merge(b, a, out)])
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        ({"use_dora": True}, "use_dora"),
         ({"modules_to_save": ["norm"]}, "modules_to_save"),
         ({"bias": "all"}, "biases"),
         ({"init_lora_weights": "pissa"}, "pissa"),
