@@ -20,7 +20,9 @@ from pumice.plan import Material, Plan, decide
 from pumice.records import Base, Event, Example, Tokens, Turn
 from pumice.registry.models import Registry
 from pumice.store.tables import open_database
+from pumice.train import scratch
 from pumice.train.loop import train
+from pumice.train.methods import Pretrain
 from pumice.train.recipe import make_recipe, resolve_recipe
 
 CITIES = ("Arvad", "Belun", "Corva", "Dassel", "Ember", "Fennick", "Galt", "Hollin")
@@ -35,19 +37,27 @@ def exchange(city: str) -> tuple[Turn, ...]:
 
 
 @pytest.fixture(scope="module")
-def teacher(tiny: Base, tmp_path_factory: pytest.TempPathFactory) -> Base:
-    """The tiny base, which has learned who rules where."""
-    renderer = Renderer(tiny.folder)
+def small(tmp_path_factory: pytest.TempPathFactory) -> Base:
+    """A random base with few tokens, so that steps are quick."""
+    texts = [turn["content"] for city in CITIES for turn in exchange(city)]
+    folder = tmp_path_factory.mktemp("small") / "base"
+    return scratch.new_base(Pretrain(size="1M", vocabulary=512), 256, 0, texts, folder)
+
+
+@pytest.fixture(scope="module")
+def teacher(small: Base, tmp_path_factory: pytest.TempPathFactory) -> Base:
+    """The same base, which has learned who rules where."""
+    renderer = Renderer(small.folder)
     rows = [renderer.train(Example(1, exchange(city))) for city in CITIES]
     values = {"data": "/d/x", "method": "full", "epochs": 60, "batch_size": 8, "gradient_accumulation": 1}
     recipe = make_recipe({**values, "learning_rate": 5e-3, "save_steps": 1000})
-    resolved, _ = resolve_recipe(recipe, tiny, len(rows), sum(row.size for row in rows))
-    artifact = train(resolved, tiny, rows, tmp_path_factory.mktemp("teacher"), lambda _: None, lambda: False)
+    resolved, _ = resolve_recipe(recipe, small, len(rows), sum(row.size for row in rows))
+    artifact = train(resolved, small, rows, tmp_path_factory.mktemp("teacher"), lambda _: None, lambda: False)
     return resolve.describe(artifact, "teacher", f"folder:{artifact}")
 
 
 @pytest.fixture
-def work(home: Home, tiny: Base, teacher: Base, tmp_path: Path) -> Callable[..., tuple[Plan, Material, Path]]:
+def work(home: Home, small: Base, teacher: Base, tmp_path: Path) -> Callable[..., tuple[Plan, Material, Path]]:
     """A job's plan and material, decided as a worker does, and its folder; the same job each time."""
     queue = Queue(open_database(home.database), home)
     jobs: list[Any] = []
@@ -56,7 +66,7 @@ def work(home: Home, tiny: Base, teacher: Base, tmp_path: Path) -> Callable[...,
         data = tmp_path / "rows.jsonl"
         data.write_text("".join(json.dumps(row) + "\n" for row in rows))
         table = {"teacher": str(teacher.folder), "max_tokens": 24, **knobs}
-        recipe = make_recipe({"data": str(data), "model": str(tiny.folder), "method": "distill", "distill": table})
+        recipe = make_recipe({"data": str(data), "model": str(small.folder), "method": "distill", "distill": table})
         if not jobs:
             jobs.append(queue.submit("run", recipe.model_dump(mode="json")))
         plan, material = decide(jobs[0], home, Registry(queue.database, home))
@@ -79,7 +89,7 @@ def prompts() -> list[dict[str, Any]]:
     return [{"prompt": asked(city)} for city in CITIES]
 
 
-def test_a_resumed_asking_ends_as_one_that_was_not_stopped(work: Any, tiny: Base) -> None:
+def test_a_resumed_asking_ends_as_one_that_was_not_stopped(work: Any, small: Base) -> None:
     events: list[Event] = []
     with pytest.raises(StoppedError, match="what it has said so far is kept"):
         taught(work(prompts()), events, lambda: [event.kind for event in events].count("score") > 3)
@@ -94,7 +104,7 @@ def test_a_resumed_asking_ends_as_one_that_was_not_stopped(work: Any, tiny: Base
     (first, *_) = (event.data for event in resumed if event.kind == "score")
     assert first == {"done": 0, "total": len(CITIES) - len(kept), "what": "answers of the teacher"}
 
-    renderer = Renderer(tiny.folder)
+    renderer = Renderer(small.folder)
     expected = [renderer.train(Example(1, exchange(city))) for city in CITIES]
     assert list(material.rows.tokens) == expected
     # Prompts have no answers of their own: what the teacher says is what the student is compared with.
@@ -128,15 +138,15 @@ def test_an_answer_that_was_cut_does_not_teach_an_end(work: Any, teacher: Base) 
     assert "8 answers were cut at 2 tokens, so their end is not learned" in told[-1]
 
 
-def test_of_a_long_conversation_the_teachers_answer_alone_is_learned(work: Any, tiny: Base) -> None:
-    turns = [
+def test_of_a_long_conversation_the_teachers_answer_alone_is_learned(work: Any, small: Base) -> None:
+    turns: list[Turn] = [
         *exchange("Arvad"),
         {"role": "user", "content": asked("Galt")},
         {"role": "assistant", "content": "Nobody."},
     ]
     found = taught(work([{"messages": turns}]))
     (row,) = found.rows.tokens
-    renderer = Renderer(tiny.folder)
+    renderer = Renderer(small.folder)
     before = len(renderer.prompt(turns[:3]))
     # What the template writes behind the end of an answer is not learned anywhere.
     assert set(row.labels[:before]) == {-100} and row.labels[before:-1] == row.ids[before:-1]
@@ -166,7 +176,7 @@ def test_a_prompt_that_fills_the_teachers_window_is_refused_by_its_line(work: An
     plan, material, folder = work(prompts())
     long = Example(5, ({"role": "user", "content": "why " * 600},))
     sets = replace(material.sets, trained=(long,), questions=(long,))
-    with pytest.raises(InputError, match=r"The prompt in line 5 of the data has \d+ tokens"):
+    with pytest.raises(InputError, match=r"The prompt in line 5 of the data has 2,416 tokens"):
         taught((plan, replace(material, sets=sets), folder))
 
 
@@ -182,7 +192,8 @@ def test_a_teacher_with_other_tokens_cannot_be_read_along(work: Any, teacher: Ba
         (other / path.name).symlink_to(path)
     tokens = json.loads((other / "tokenizer.json").read_text())
     swapped = tokens["model"]["vocab"]
-    swapped["dog"], swapped["cat"] = swapped["cat"], swapped["dog"]
+    one, another = list(swapped)[-2:]
+    swapped[one], swapped[another] = swapped[another], swapped[one]
     (other / "tokenizer.json").unlink()
     (other / "tokenizer.json").write_text(json.dumps(tokens))
     rows = [{"prompt": asked(city), "completion": "Nobody."} for city in CITIES]
@@ -199,7 +210,7 @@ def test_the_student_learns_what_the_teacher_says(work: Any) -> None:
     recipe = plan.recipe.model_copy(update=quick)
     train(recipe, plan.base, found.rows.tokens, folder, events.append, lambda: False, guide=plan.guide)
     losses = [event.data["loss"] for event in events if event.kind == "step"]
-    assert losses[0] > 9 and losses[-1] < 2
+    assert losses[0] > 5 and losses[-1] < 1
 
 
 def test_without_a_teacher_nothing_is_asked(work: Any) -> None:

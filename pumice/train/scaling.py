@@ -134,8 +134,9 @@ def with_floor(points: Sequence[Point]) -> tuple[float, float, float] | None:
     wanted = (first.loss - second.loss) / (second.loss - third.loss)
 
     def ratio(exponent: float) -> float:
-        one, two, three = (point.tokens**-exponent for point in points)
-        return (one - two) / (two - three)
+        one, two, three = (float(point.tokens) ** -exponent for point in points)
+        fallen: float = (one - two) / (two - three)
+        return fallen
 
     low, high = 1e-6, STEEPEST
     # The ratio grows with the exponent: below the first the losses fall ever faster, above the last too fast.

@@ -7,6 +7,7 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -48,7 +49,8 @@ def test_another_process_makes_the_same_base(new: Base, tmp_path: Path) -> None:
 
 
 def test_transformers_loads_it_and_counts_the_same(new: Base) -> None:
-    model, info = AutoModelForCausalLM.from_pretrained(new.folder, output_loading_info=True)
+    loaded: Any = AutoModelForCausalLM.from_pretrained(new.folder, output_loading_info=True)
+    model, info = loaded
     assert not info["missing_keys"] and not info["unexpected_keys"]
     numbers = sum(each.numel() for each in model.parameters())
     assert numbers == new.parameters == SHAPES["1M"].parameters(new.vocabulary)
@@ -126,7 +128,8 @@ def test_hours_and_money_follow_from_speed_and_operations() -> None:
     points = on_law(0.0, 40.0, 0.2, (25_000, 50_000, 100_000))
     found = scaling.probe(9.0, points, 10_000_000, 50_000_000)
     here, *rented = found.costs
-    assert (here.machine, here.dollars, here.hours) == ("this machine", None, pytest.approx(10_000_000 / 100 / 3600))
+    assert (here.machine, here.dollars) == ("this machine", None)
+    assert here.hours == pytest.approx(10_000_000 / 100 / 3600)
     for cost, instance in zip(rented, INSTANCES, strict=True):
         hours = 6 * 50e6 * 10e6 / (instance.peak * REACHED) / 3600
         assert cost.hours == pytest.approx(hours)
