@@ -40,7 +40,7 @@ lora: {r: 8}
 | a large model that is too dear to serve | [distill](methods/distill.md) |
 | a language or notation that no base knows, and very much text | [pretrain](methods/pretrain.md) |
 
-`pumice methods` prints this table; each page shows a curve that was measured on the default base by `make bench`.
+`pumice methods` prints this table; `make bench` runs each recipe on the default base and draws its curve.
 
 """
 
