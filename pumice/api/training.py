@@ -25,7 +25,7 @@ from pumice.bases.resolve import DEFAULT
 from pumice.errors import RequestError
 from pumice.jobs.queue import ENDED
 from pumice.records import Event, Job
-from pumice.train.recipe import make_recipe
+from pumice.train.recipe import Recipe, make_recipe
 
 POLL_SECONDS = 0.25
 """How often a story that is followed is looked at."""
@@ -51,6 +51,7 @@ def submit(
     check_name(values.get("name"))
     # The recipe first, so that a mistake in it leaves nothing behind.
     recipe = make_recipe({**values, "data": str(data), **({"validation": str(validation)} if validation else {})})
+    check_knobs(platform, recipe)
     folder = platform.home.files / f"input-{secrets.token_hex(8)}"
     # Each in a folder of its own: both files may have the same name.
     files = {"data": snapshot(data, folder / "data")}
@@ -95,6 +96,19 @@ def check_model(platform: Platform, name: str) -> None:
             field="model",
             code="model_not_found",
         )
+
+
+def check_knobs(platform: Platform, recipe: Recipe) -> None:
+    """Refuse a program of the caller's own, and another model than one that is known here."""
+    if recipe.knobs.runs_code:
+        raise RequestError(
+            f"The {recipe.method} table names a Python file, and over the network none is run.",
+            "Whoever may upload a file could run anything on this machine.",
+            "Choose exact, json, regex:PATTERN, length:WORDS or a reward model; or run the recipe here: pumice run",
+            field=recipe.method,
+        )
+    if recipe.knobs.guide is not None:
+        check_model(platform, recipe.knobs.guide)
 
 
 def check_name(name: str | None) -> None:

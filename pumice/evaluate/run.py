@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 
 from pumice.engine.pool import Pool
-from pumice.evaluate import answers, classes, pairs, ranking
+from pumice.evaluate import answers, classes, pairs, ranking, rewards
 from pumice.evaluate.trial import Trial
 from pumice.records import Report, Tell
 from pumice.train.methods.method import Proof
@@ -15,6 +15,7 @@ PROOFS: Mapping[Proof, Callable[[Trial, Pool, Tell], Awaitable[Report]]] = {
     "pairs": pairs.compare,
     "classes": classes.compare,
     "ranking": ranking.compare,
+    "rewards": rewards.compare,
 }
 
 

@@ -114,6 +114,8 @@ class Ability:
 def estimate(recipe: Recipe, base: Base, tokens: int, longest: int, on_gpu: bool = False) -> Estimate:
     """Peak memory and time of a resolved recipe on rows of `tokens` tokens in all, `longest` in the longest."""
     method, weights = recipe.knobs, recipe.weights
+    # Answers that are written while it trains are no tokens of the data.
+    tokens, longest = round(tokens * method.held(longest) / longest), round(method.held(longest))
     at_once = min((recipe.batch_size or 1) * longest, tokens)
     memory = needed(base, method, weights, at_once, on_gpu)
     squeezed = weights.recomputes and memory > machine().available(on_gpu)

@@ -242,6 +242,8 @@ def test_a_running_job_says_when_it_will_end(side: Side) -> None:
         ({"hyperparameters": {"n_epochs": 0}}, "hyperparameters.n_epochs", "greater than or equal to 1"),
         ({"extra_body": {"pumice": {"data": "/etc/passwd"}}}, "pumice.data", "not supported"),
         ({"extra_body": {"pumice": {"epochz": 2}}}, None, "did you mean epochs"),
+        ({"extra_body": {"pumice": {"method": "rlhf", "rlhf": {"reward": "a.py:f"}}}}, "rlhf", "Python file"),
+        ({"extra_body": {"pumice": {"method": "rlhf", "rlhf": {"reward": "/etc"}}}}, "model", "not one that"),
     ],
 )
 def test_mistakes_are_named_and_queue_nothing(

@@ -24,6 +24,7 @@ class Rlhf(Objective):
         "Shao et al. 2024, DeepSeekMath (GRPO), arXiv:2402.03300; Ahmadian et al. 2024, Back to Basics (RLOO), "
         "arXiv:2402.14740"
     )
+    reference: ClassVar = True
     proof: ClassVar = "rewards"
     pace: ClassVar = 0.1
     steps: ClassVar = 60

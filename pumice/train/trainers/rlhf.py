@@ -115,15 +115,19 @@ class Rollouts(Ours):
         )
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log, and end the training where the KL divergence of the step is past its limit."""
+        """Log, and end the training where the KL divergence of two steps in a row is past its limit.
+
+        It is estimated from the tokens that were drawn: a single unlikely one may lift a single step.
+        """
         super().log(logs, start_time)
-        moved, limit = logs.get("kl", 0.0), self.knobs.kl_limit
-        if moved <= limit or self.control.should_training_stop:
+        limit = self.knobs.kl_limit
+        moved = [told["kl"] for told in self.state.log_history if "kl" in told][-2:]
+        if "kl" not in logs or len(moved) < 2 or min(moved) <= limit:
             return
         self.control.should_training_stop = True
         text = (
-            f"The model has moved {moved:.2f} nats a token from where it started, past rlhf.kl_limit = "
-            f"{limit:g}: training ends after step {self.state.global_step} of {self.state.max_steps}."
+            f"The model has moved {moved[0]:.2f} and {moved[1]:.2f} nats a token from where it started, past "
+            f"rlhf.kl_limit = {limit:g}: training ends after step {self.state.global_step} of {self.state.max_steps}."
         )
         self.parts.tell(Event("note", {"text": text}))
 

@@ -157,6 +157,8 @@ def test_lists_are_filtered_before_they_are_cut(trained: dict[str, Any], stopped
         ({"HyperParameters": {"lora": "2", "lora.r": "2"}}, "lora.r: lora has a value of its own"),
         ({"HyperParameters": {**FAST, "epochs": "{"}}, "epochs = '{' cannot be read"),
         ({"HyperParameters": {**FAST, "model": "/etc"}}, "'/etc' is not one that can be trained here"),
+        ({"HyperParameters": {"method": "rlhf", "rlhf.reward": "/tmp/a.py:score"}}, "Python file"),
+        ({"HyperParameters": {"method": "rlhf", "rlhf.reward": "/etc"}}, "'/etc' is not one that can be trained here"),
         ({"AlgorithmSpecification": {"TrainingImage": "other", "TrainingInputMode": "File"}}, "TrainingImage 'other'"),
         ({"InputDataConfig": [channel("test", "s3://data/none")]}, "channel 'test' is not train or validation"),
         ({"InputDataConfig": [channel("train", "s3://data/none")]}, "s3://data/none has 0 objects"),
