@@ -67,6 +67,13 @@ def random_llama(name: str, base: Base, folder: Path, vocabulary: int) -> Base:
     return resolve.describe(folder, name, f"folder:{folder}")
 
 
+@pytest.fixture(autouse=True)
+def denormal_numbers() -> Iterator[None]:
+    """Training in this process switches the smallest numbers off; the tests after it have them again."""
+    yield
+    torch.set_flush_denormal(False)
+
+
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
     """An empty home."""
@@ -137,4 +144,6 @@ def classifiers(tiny: Base, tmp_path_factory: pytest.TempPathFactory) -> dict[st
         rows = gather(recipe, tiny, Home(folder)).rows.tokens
         recipe = resolve_recipe(recipe, tiny, len(rows), sum(row.size for row in rows)).recipe
         made[method] = train(recipe, tiny, rows, folder, lambda event: None, lambda: False)
+    # Training switches them off, and tests of numbers come after this.
+    torch.set_flush_denormal(False)
     return made
