@@ -15,7 +15,7 @@ class PTuning(Weights):
     trains: ClassVar = "Vectors in front of every conversation, through a small network."
     servable_by: ClassVar = frozenset({"transformers"})
     paper: ClassVar = "Liu et al. 2021, GPT Understands, Too, arXiv:2103.10385"
-    rate: ClassVar = 1e-3
+    rate: ClassVar = 3e-3
     packs: ClassVar = False
 
     tokens: Count = 20
