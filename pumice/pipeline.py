@@ -16,7 +16,7 @@ from pumice.engine.pool import Pool
 from pumice.evaluate import report as reports
 from pumice.evaluate.run import evaluate
 from pumice.evaluate.trial import Trial, stopping
-from pumice.plan import Material, Plan, decide
+from pumice.plan import Material, Plan, decide, describe
 from pumice.prompting.kept import beside
 from pumice.records import Event, Job, Model, Report, Tell
 from pumice.registry.models import Registry
@@ -77,10 +77,3 @@ async def compare(plan: Plan, material: Material, artifact: Path, home: Home, te
     trial = Trial(plan.base, artifact, adapter, *asked, method=recipe.knobs, guide=plan.guide)
     async with Pool(home.cache) as pool:
         return await evaluate(trial, pool, tell)
-
-
-def describe(plan: Plan, material: Material) -> dict[str, object]:
-    """What the check found and what was decided from it, for whoever follows the job."""
-    sets, rows = material.sets, material.rows
-    counts = {"kind": material.dataset.kind, "rows": len(rows.tokens), "questions": len(sets.questions)}
-    return {**counts, "set": sets.name, "note": rows.note, "reasons": plan.reasons}

@@ -104,6 +104,13 @@ def decide(job: Job, home: Home, registry: Registry) -> tuple[Plan, Material]:
     return plan, material
 
 
+def describe(plan: Plan, material: Material) -> dict[str, object]:
+    """What the check found and what was decided from it, for whoever follows the job."""
+    sets, rows = material.sets, material.rows
+    counts = {"kind": material.dataset.kind, "rows": len(rows.tokens), "questions": len(sets.questions)}
+    return {**counts, "set": sets.name, "note": rows.note, "reasons": plan.reasons}
+
+
 def check_unchanged(plan: Plan, material: Material, job: str) -> None:
     """Raise `InputError` unless all that the plan reads is as it was when the job began."""
     for what, file, then, now in (

@@ -16,8 +16,8 @@ HEAD = """# Methods
 One key of a recipe, `method`, says how to train. There are two sorts.
 
 - **Weights** say which numbers change; they learn the answers that your data gives.
-- **Objectives** say what else there is to learn from. They name the weights that they train in their own table, `weights: lora` by
-  default, and the table of those weights may stand beside theirs:
+- **Objectives** say what else there is to learn from. They name the weights that they train in their own table,
+  `weights: lora` by default, and the table of those weights may stand beside theirs:
 
 ```yaml
 model: faq@1            # the reference of dpo is where it starts: here your own tuned model
@@ -29,11 +29,11 @@ lora: {r: 8}
 
 | you have | take |
 |---|---|
-| questions and answers | [lora](methods/lora.md); [full](methods/full.md) with much data and memory; first of all [prompting](prompting.md) |
+| questions and answers | [prompting](prompting.md) first; then [lora](methods/lora.md) |
 | a GPU that the base only just fits | [qlora](methods/qlora.md) |
 | documents of a domain | [cpt](methods/cpt.md), then lora with questions |
 | texts with labels | [head](methods/head.md) |
-| pairs of a better and a worse answer | [dpo](methods/dpo.md), or [orpo](methods/orpo.md) without a tuned model to start from |
+| pairs of a better and a worse answer | [dpo](methods/dpo.md); [orpo](methods/orpo.md) on a bare base |
 | thumbs up and down | [kto](methods/kto.md) |
 | a program that can tell a good answer | [rlhf](methods/rlhf.md) |
 | people who can tell, and many prompts | [reward](methods/reward.md), then rlhf against it |

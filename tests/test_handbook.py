@@ -13,8 +13,8 @@ from pumice.config import Home, Settings
 from pumice.data.rows import FIRST
 from pumice.engine import hf, llamacpp
 from pumice.evaluate.compare import RESAMPLES
-from pumice.evaluate.trial import MOST
 from pumice.evaluate.score import exact_match
+from pumice.evaluate.trial import MOST
 from pumice.records import Stage
 from pumice.train.methods.lora import Lora
 

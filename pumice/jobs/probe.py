@@ -15,8 +15,7 @@ from typing import Any
 
 from pumice.config import Home
 from pumice.errors import InputError
-from pumice.pipeline import describe
-from pumice.plan import Material, Plan, decide
+from pumice.plan import Material, Plan, decide, describe
 from pumice.records import Event, Job, Tell, Tokens
 from pumice.registry.models import Registry
 from pumice.store.files import write_atomic

@@ -230,7 +230,7 @@ def recipe_values(request: JobRequest, data: Path) -> dict[str, Any]:
         if ours not in METHODS:
             message = (
                 f"'method.type' is not supported: {method['type']!r} has no grader here; 'supervised' and 'dpo' are. "
-                "Rewards are learned with the extra field pumice: {\"method\": \"rlhf\", \"rlhf\": {\"reward\": …}}."
+                'Rewards are learned with the extra field pumice: {"method": "rlhf", "rlhf": {"reward": …}}.'
             )
             raise Refusal(400, message, param="method.type", code="unsupported_parameter")
         values["method"] = ours
