@@ -25,7 +25,8 @@ _JUDGED = {"true": True, "false": False}
 def pairs(column: str | None, names: tuple[str, str] = ENDINGS) -> Read:
     """Reads `chosen` and `rejected`, or what `names` calls them, behind what `column` asks.
 
-    `column` is None where both are whole conversations. Each is text, a message or a list of messages, and in the end one answer of the assistant's.
+    `column` is None where both are whole conversations. Each is text, a message or a list of messages, and in the end
+    one answer of the assistant's.
     """
 
     def read(row: Row, log: Log) -> Example | None:
