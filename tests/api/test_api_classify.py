@@ -18,13 +18,16 @@ from live_server import register, serving
 from transformers import AutoModelForSequenceClassification
 from typer.testing import CliRunner
 
+from pumice.api.aws.bedrock.customization import metrics
+from pumice.api.training import Story
 from pumice.bases import resolve
+from pumice.bases.classifiers import find_labels
 from pumice.cli import app
 from pumice.config import Home
 from pumice.data.render import Renderer
 from pumice.engine.pool import Pool
 from pumice.errors import InputError
-from pumice.records import Base, Example
+from pumice.records import Base, Event, Example
 from pumice.registry.export import export
 from pumice.registry.models import Registry
 from pumice.registry.start import as_base, base_of, starting_point
@@ -179,6 +182,22 @@ async def test_no_other_door_takes_one(home: Home, registry: Registry) -> None:
         async with Pool(home.cache) as pool:
             await export(model, base_of(model, registry, home), "gguf-q8_0", home.root / "x", pool, registry)
     assert as_base(model, registry, home).architecture == "LlamaForSequenceClassification"
+
+
+async def test_its_export_says_the_same(home: Home, registry: Registry) -> None:
+    model, out = registry.find("helpful"), home.root / "exported"
+    async with Pool(home.cache) as pool:
+        result = await export(model, base_of(model, registry, home), "safetensors", out, pool, registry)
+    assert (result["max_difference"], result["agreement"]) == (0, 1)
+    assert find_labels(out) == ()
+
+
+def test_bedrock_tells_no_loss_where_there_is_none() -> None:
+    step = Event("step", {"step": 1, "epoch": 1.0, "loss": 0.5, "learning_rate": 0.1})
+    validated = {"validationDataConfig": {"validators": [{"s3Uri": "s3://b/k"}]}}
+    for loss, there in ((None, False), (0.25, True)):
+        told = metrics(Story((step, Event("report", {"tuned": {"loss": loss}}))), validated)
+        assert ("validationMetrics" in told, "trainingMetrics" in told) == (there, True)
 
 
 def test_nobody_can_chat_with_one(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,8 +125,9 @@ def order_base(platform: Platform, order: Order) -> str:
 def metrics(story: Story, asked: Mapping[str, Any]) -> dict[str, Any]:
     """The last step's loss and, where rows were set apart for it, the loss after training."""
     told: dict[str, Any] = {"trainingMetrics": {"trainingLoss": story.steps[-1].loss}} if story.steps else {}
-    if story.report and asked.get("validationDataConfig", {}).get("validators"):
-        told["validationMetrics"] = [{"validationLoss": story.report["tuned"]["loss"]}]
+    loss = story.report["tuned"]["loss"] if story.report else None
+    if loss is not None and asked.get("validationDataConfig", {}).get("validators"):
+        told["validationMetrics"] = [{"validationLoss": loss}]
     return told
 
 

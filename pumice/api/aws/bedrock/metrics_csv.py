@@ -32,7 +32,9 @@ def keep(platform: Platform, order: Order, story: Story) -> None:
     objects.put(f"{top}/{TRAINING}/step_wise_training_metrics.csv", training_csv(story.steps))
     if story.report and story.steps:
         loss = story.report["tuned"]["loss"]
-        objects.put(f"{top}/{VALIDATION}/validation_metrics.csv", validation_csv(story.steps[-1], loss))
+        # A classifier has none: its accuracy is in the report.
+        if loss is not None:
+            objects.put(f"{top}/{VALIDATION}/validation_metrics.csv", validation_csv(story.steps[-1], loss))
         objects.put(f"{top}/{VALIDATION}/report.json", orjson.dumps(story.report, option=orjson.OPT_INDENT_2))
 
 
