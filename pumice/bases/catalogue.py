@@ -77,12 +77,13 @@ CATALOGUE: tuple[Entry, ...] = (
           2_779_683_840, 2_560, 32, 51_200, 2_048, "MIT", "plain"),
     Entry("microsoft/Phi-3.5-mini-instruct", "Phi 3.5 mini Instruct",
           3_821_079_552, 3_072, 32, 32_064, 131_072, "MIT", "Phi 3"),
+    # Layers of both halves.
     Entry("google/flan-t5-small", "Flan-T5 small, seq2seq",
-          76_961_152, 512, 8, 32_128, 512, "Apache-2.0", "contents"),
+          76_961_152, 512, 16, 32_128, 512, "Apache-2.0", "contents"),
     Entry("google/flan-t5-base", "Flan-T5 base, seq2seq",
-          247_577_856, 768, 12, 32_128, 512, "Apache-2.0", "contents"),
+          247_577_856, 768, 24, 32_128, 512, "Apache-2.0", "contents"),
     Entry("google/flan-t5-large", "Flan-T5 large, seq2seq",
-          783_150_080, 1_024, 24, 32_128, 512, "Apache-2.0", "contents"),
+          783_150_080, 1_024, 48, 32_128, 512, "Apache-2.0", "contents"),
     Entry("microsoft/Phi-4-mini-instruct", "Phi 4 mini Instruct",
           3_836_021_760, 3_072, 32, 200_064, 131_072, "MIT", "Phi 4"),
 )

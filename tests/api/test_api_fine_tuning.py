@@ -231,12 +231,7 @@ def test_a_running_job_says_when_it_will_end(side: Side) -> None:
         ({"model": "/etc"}, "model", "cannot|not one that"),
         ({"training_file": "file-none"}, "training_file", "No such File"),
         ({"suffix": "two words"}, None, "name"),
-        ({"method": {"type": "reinforcement"}}, "method.type", "'reinforcement' is no method here yet"),
-        (
-            {"method": {"type": "dpo", "dpo": {"hyperparameters": {"beta": 0.1}}}},
-            "method.type",
-            "'dpo' is no method here",
-        ),
+        ({"method": {"type": "reinforcement"}}, "method.type", "'reinforcement' has no grader here"),
         ({"method": {"type": "supervised", "dpo": {}}}, "method.dpo", "the type here is 'supervised'"),
         ({"integrations": [{"type": "wandb", "wandb": {"project": "p"}}]}, "integrations", "not supported"),
         ({"hyperparameters": {"n_epochs": 0}}, "hyperparameters.n_epochs", "greater than or equal to 1"),
