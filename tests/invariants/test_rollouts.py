@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +19,24 @@ from pumice.bases.resolve import describe
 from pumice.data.render import Renderer
 from pumice.errors import InputError
 from pumice.records import Base, Event, Example, Tokens, Turn
-from pumice.train import loop, scratch
-from pumice.train.methods import Pretrain, Rlhf
+from pumice.train import loop
+from pumice.train.methods import Rlhf
 from pumice.train.recipe import Recipe, make_recipe, resolve_recipe
 from pumice.train.trainers.rlhf import Judge, Order, Rollouts
 
 SYSTEM: Turn = {"role": "system", "content": "Be brief.\n\n"}
 QUESTIONS = ("Who?", "Where is it?  ", "Why Zürich 🏔?", "How much?", "When <|im_end|> then?", "Which one of the two?")
-ANSWERS = ("Yes.", "No.", "Perhaps.")
 KNOBS: dict[str, Any] = {"reward": "length:1", "max_tokens": 4, "answers": 3, "kl_limit": 100.0}
 ADAPTER, WHOLE = "adapter_model.safetensors", "model.safetensors"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Steps as small as these are done before a second thread is awake."""
+    count = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(count)
 
 
 def asked(question: str) -> tuple[Turn, ...]:
@@ -70,15 +78,8 @@ class Ran:
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Base:
-    """A random base with few tokens, so that steps are quick."""
-    folder = tmp_path_factory.mktemp("small") / "base"
-    return scratch.new_base(Pretrain(size="1M", vocabulary=512), 256, 0, [*QUESTIONS, *ANSWERS], folder)
-
-
-@pytest.fixture(scope="module")
-def plain(small: Base, tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    return Ran(small, tmp_path_factory.mktemp("plain"), recipe_for(small))
+def plain(tiny: Base, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    return Ran(tiny, tmp_path_factory.mktemp("plain"), recipe_for(tiny))
 
 
 def test_a_step_tells_reward_kl_and_length(plain: Ran) -> None:
@@ -113,11 +114,9 @@ def test_generate_gets_the_ids_that_the_chat_route_sends(tiny: Base, tmp_path: P
     assert [row[-len(ids) :].tolist() for row, ids in zip(padded, (got[0], got[3]), strict=True)] == [got[0], got[3]]
 
 
-def test_the_rehearsal_leaves_no_trace(
-    small: Base, plain: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_rehearsal_leaves_no_trace(tiny: Base, plain: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "rehearse", lambda *_: 0.0)
-    unrehearsed = Ran(small, tmp_path, recipe_for(small))
+    unrehearsed = Ran(tiny, tmp_path, recipe_for(tiny))
     assert unrehearsed.steps == plain.steps
     assert unrehearsed.weights() == plain.weights()
 
@@ -135,11 +134,11 @@ def killer(step: int) -> Callable[[Event], None]:
 
 
 @pytest.mark.parametrize("save_steps", [2, 3], ids=["in the second epoch", "between epochs"])
-def test_killed_and_resumed_is_never_killed(small: Base, plain: Ran, tmp_path: Path, save_steps: int) -> None:
-    recipe = recipe_for(small, save_steps=save_steps)
+def test_killed_and_resumed_is_never_killed(tiny: Base, plain: Ran, tmp_path: Path, save_steps: int) -> None:
+    recipe = recipe_for(tiny, save_steps=save_steps)
     with pytest.raises(Killed):
-        Ran(small, tmp_path, recipe, tell=killer(5))
-    resumed = Ran(small, tmp_path, recipe)
+        Ran(tiny, tmp_path, recipe, tell=killer(5))
+    resumed = Ran(tiny, tmp_path, recipe)
     assert resumed.steps[0]["step"] == 7 - save_steps if save_steps == 3 else 5
     assert resumed.weights() == plain.weights()
 
@@ -154,44 +153,46 @@ def test_each_epoch_has_an_order_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["grpo", "rloo"])
-def test_batches_and_accumulation_give_the_same_weights(small: Base, tmp_path: Path, algorithm: str) -> None:
+def test_batches_and_accumulation_give_the_same_weights(tiny: Base, tmp_path: Path, algorithm: str) -> None:
     made = []
     for at_once in (2, 1):
         values = {"batch_size": at_once, "gradient_accumulation": 2 // at_once, "epochs": 1}
-        recipe = recipe_for(small, **values, rlhf={"algorithm": algorithm})
-        made.append(Ran(small, tmp_path / str(at_once), recipe))
+        recipe = recipe_for(tiny, **values, rlhf={"algorithm": algorithm})
+        made.append(Ran(tiny, tmp_path / str(at_once), recipe))
     together, apart = (load_file(one.artifact / ADAPTER) for one in made)
     # One step of Adam is as large as the rate, whatever the gradient: what differs must be far below that.
     assert all((together[name] - apart[name]).abs().max() < 1e-4 for name in together)
     assert made[0].steps[0]["metrics"]["reward"] == pytest.approx(made[1].steps[0]["metrics"]["reward"])
 
 
-def test_an_adapter_that_goes_on_is_measured_from_where_it_starts(small: Base, plain: Ran, tmp_path: Path) -> None:
-    on = Ran(small, tmp_path, recipe_for(small, epochs=1), start_adapter=plain.artifact)
+def test_an_adapter_that_goes_on_is_measured_from_where_it_starts(tiny: Base, plain: Ran, tmp_path: Path) -> None:
+    on = Ran(tiny, tmp_path, recipe_for(tiny, epochs=1), start_adapter=plain.artifact)
     assert plain.steps[-1]["metrics"]["kl"] > 1e-4
     assert on.steps[0]["metrics"]["kl"] == 0 and on.steps[-1]["metrics"]["kl"] > 0
     assert on.weights() != plain.weights()
     assert {path.name for path in on.artifact.iterdir() if path.is_dir()} == set()
 
 
-def test_whole_weights_are_measured_from_the_base(small: Base, tmp_path: Path) -> None:
-    ran = Ran(small, tmp_path, recipe_for(small, epochs=1, learning_rate=1e-3, rlhf={"weights": "full"}))
+def test_whole_weights_are_measured_from_the_base(tiny: Base, tmp_path: Path) -> None:
+    ran = Ran(tiny, tmp_path, recipe_for(tiny, epochs=1, learning_rate=1e-3, rlhf={"weights": "full"}))
     assert ran.steps[0]["metrics"]["kl"] == pytest.approx(0, abs=1e-6) and ran.steps[-1]["metrics"]["kl"] > 1e-5
-    assert ran.weights(WHOLE) != (small.folder / WHOLE).read_bytes()
+    assert ran.weights(WHOLE) != (tiny.folder / WHOLE).read_bytes()
 
 
 @pytest.fixture(scope="module")
-def talker(small: Base, tmp_path_factory: pytest.TempPathFactory) -> Base:
-    """The small base after it has learned three answers to each question, and gives each as often as the others."""
-    renderer = Renderer(small.folder)
+def talker(tiny: Base, tmp_path_factory: pytest.TempPathFactory) -> Base:
+    """The tiny base after it has learned three answers to each question, and gives each as often as the others."""
+    renderer = Renderer(tiny.folder)
     turns: list[tuple[Turn, ...]] = [
-        (*asked(question), {"role": "assistant", "content": answer}) for question in QUESTIONS for answer in ANSWERS
+        (*asked(question), {"role": "assistant", "content": answer})
+        for question in QUESTIONS
+        for answer in ("Yes.", "No.", "Perhaps.")
     ]
     rows = [renderer.train(Example(1, each)) for each in turns]
     values = {"data": "/d/p", "method": "full", "learning_rate": 1e-2, "epochs": 20, "batch_size": 6}
-    recipe, _ = resolve_recipe(make_recipe(values), small, len(rows), 700)
+    recipe, _ = resolve_recipe(make_recipe(values), tiny, len(rows), 700)
     folder = tmp_path_factory.mktemp("talker")
-    artifact = loop.train(recipe, small, rows, folder, lambda event: None, lambda: False)
+    artifact = loop.train(recipe, tiny, rows, folder, lambda event: None, lambda: False)
     return describe(artifact, "talker", f"folder:{artifact}")
 
 
@@ -204,9 +205,9 @@ def test_the_reward_rises(talker: Base, tmp_path: Path, algorithm: str) -> None:
     assert first < 0.5 and last > first + 0.3
 
 
-def test_a_model_that_moves_too_far_ends_early_and_is_kept(small: Base, tmp_path: Path) -> None:
+def test_a_model_that_moves_too_far_ends_early_and_is_kept(tiny: Base, tmp_path: Path) -> None:
     """Two steps in a row: one may be chance."""
-    ran = Ran(small, tmp_path, recipe_for(small, rlhf={"kl_limit": 1e-5}))
+    ran = Ran(tiny, tmp_path, recipe_for(tiny, rlhf={"kl_limit": 1e-5}))
     past = [step["metrics"]["kl"] > 1e-5 for step in ran.steps]
     assert past == [False, True, True]
     (note,) = [text for text in ran.notes if "rlhf.kl_limit" in text]
@@ -214,9 +215,9 @@ def test_a_model_that_moves_too_far_ends_early_and_is_kept(small: Base, tmp_path
     assert ran.weights()
 
 
-def test_logits_for_answers_alone_give_the_same_numbers(small: Base, tmp_path: Path) -> None:
-    recipe = recipe_for(small)
-    trainer: Any = loop.build(recipe, small, rows_for(small, recipe), tmp_path, None, lambda event: None)
+def test_logits_for_answers_alone_give_the_same_numbers(tiny: Base, tmp_path: Path) -> None:
+    recipe = recipe_for(tiny)
+    trainer: Any = loop.build(recipe, tiny, rows_for(tiny, recipe), tmp_path, None, lambda event: None)
     assert trainer.fast_loss
     torch.manual_seed(1)
     ids = torch.randint(1000, 2000, (3, 9))
@@ -235,15 +236,15 @@ def test_logits_for_answers_alone_give_the_same_numbers(small: Base, tmp_path: P
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
 
 
-def test_a_prompt_without_room_for_an_answer_is_refused(small: Base, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"The longest prompt has \d+ tokens and rlhf.max_tokens is 250"):
-        Ran(small, tmp_path, recipe_for(small, rlhf={"max_tokens": 250}))
+def test_a_prompt_without_room_for_an_answer_is_refused(tiny: Base, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"The longest prompt has \d+ tokens and rlhf.max_tokens is 500"):
+        Ran(tiny, tmp_path, recipe_for(tiny, rlhf={"max_tokens": 500}))
 
 
-def test_a_failing_scorer_ends_the_training_with_its_line(small: Base, tmp_path: Path) -> None:
+def test_a_failing_scorer_ends_the_training_with_its_line(tiny: Base, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("def score(prompt, answer, facts):\n    return facts['none']\n")
     with pytest.raises(InputError, match=r"mine\.py:2: KeyError: 'none'"):
-        Ran(small, tmp_path, recipe_for(small, rlhf={"reward": f"{tmp_path}/mine.py:score"}))
+        Ran(tiny, tmp_path, recipe_for(tiny, rlhf={"reward": f"{tmp_path}/mine.py:score"}))
 
 
 def test_a_reward_model_reads_prompt_and_answer_as_it_was_trained(
