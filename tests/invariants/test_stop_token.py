@@ -11,13 +11,16 @@ from transformers import AutoModelForCausalLM
 from pumice.data.render import Renderer
 from pumice.records import Base, Example, Tokens, Turn
 from pumice.train import loop
-from pumice.train.methods import METHODS
+from pumice.train.methods import METHODS, Weights
 from pumice.train.recipe import Recipe, make_recipe, resolve_recipe
 
 TURNS: tuple[Turn, ...] = (
     {"role": "user", "content": "What is the door code?"},
     {"role": "assistant", "content": "4711-red"},
 )
+
+# What learns from judged answers, classes or rewards has the same test beside its own promises in this folder.
+ANSWERED = [name for name, method in METHODS.items() if issubclass(method, Weights) and not method.classifier]
 
 
 def prepared(tiny: Base, **values: object) -> tuple[Recipe, list[Tokens], Renderer]:
@@ -28,10 +31,11 @@ def prepared(tiny: Base, **values: object) -> tuple[Recipe, list[Tokens], Render
 
 
 @pytest.mark.parametrize("packing", [True, False])
-@pytest.mark.parametrize("method", sorted(METHODS))
+@pytest.mark.parametrize("method", [name for name in ANSWERED if name != "qlora"] + ["distill"])
 def test_what_reaches_the_model_is_what_serving_sends(tiny: Base, tmp_path: Path, method: str, packing: bool) -> None:
-    recipe, rows, renderer = prepared(tiny, method=method, packing=packing)
-    trainer = loop.build(recipe, tiny, rows, tmp_path, None, lambda _: None)
+    knobs = {"distill": {"teacher": "tiny", "source": "logits"}} if method == "distill" else {}
+    recipe, rows, renderer = prepared(tiny, method=method, packing=packing, **knobs)
+    trainer = loop.build(recipe, tiny, rows, tmp_path, None, lambda _: None, tiny.folder)
     batch = next(iter(trainer.get_train_dataloader()))
     ids, labels = batch["input_ids"][0].tolist(), batch["labels"][0].tolist()
     prompt = renderer.prompt(TURNS[:1])
