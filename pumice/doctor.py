@@ -51,8 +51,9 @@ class Examination:
 def examine(home: Home) -> Examination:
     """Look at everything that a run needs."""
     machine = sizes.machine()
-    ways: tuple[sizes.Way, ...] = ("full", "lora", "qlora")
-    entries = {way: sizes.largest_trainable(machine, way) for way in ways} | {"serve": sizes.largest_servable(machine)}
+    entries = {way: sizes.largest_trainable(machine, way) for way in sizes.WAYS} | {
+        "serve": sizes.largest_servable(machine)
+    }
     largest = {way: entry.id if entry else "none" for way, entry in entries.items()}
     versions = " ".join(f"{name} {importlib.metadata.version(name)}" for name in LIBRARIES)
     python = ".".join(map(str, sys.version_info[:3]))

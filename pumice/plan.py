@@ -214,7 +214,7 @@ def check_base(recipe: Recipe, base: Base) -> None:
 
 def check_machine(recipe: Recipe) -> None:
     """Raise `InputError` for weights that this machine cannot train, before anything is loaded."""
-    if recipe.way != "qlora":
+    if not recipe.weights.four_bits:
         return
     if not sizes.machine().gpus:
         raise InputError(

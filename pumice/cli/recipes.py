@@ -31,10 +31,16 @@ def methods(as_json: Json = False) -> None:
     if as_json:
         show.document([dict(zip(columns, row, strict=True)) for row in rows])
         return
-    show.table("", columns, rows)
+    show.table("", columns, [(*cells, _without_titles(paper)) for *cells, paper in rows])
     names = [name for name, method in METHODS.items() if issubclass(method, Objective)]
     show.say(f"{', '.join(names)} name the weights that they train: `weights: lora` in their table is the default.")
     show.say(sizes.FACTOR_MEANS)
+
+
+def _without_titles(papers: str) -> str:
+    """`Author 2021, Title, arXiv:1` as `Author 2021, arXiv:1`: a terminal is narrow."""
+    parts = [paper.split(", ") for paper in papers.split("; ")]
+    return "; ".join(f"{first}, {last}" for first, *_, last in parts)
 
 
 @recipe_app.command("import")

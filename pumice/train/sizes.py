@@ -20,7 +20,7 @@ import psutil
 
 from pumice.bases.catalogue import CATALOGUE, Entry
 from pumice.records import Base
-from pumice.train.methods import Full, Lora, Method, Weights
+from pumice.train.methods import Full, Lora, Method, QLora, Weights
 from pumice.train.recipe import Recipe
 
 # Python with torch, transformers and TRL, before any weight.
@@ -29,6 +29,8 @@ PROCESS_BYTES = 520_000_000
 KEPT_PER_LAYER = 34
 # Labels whose logits exist at once, where only those of labels are made.
 LOGITS_AT_ONCE = 256
+# Bytes of a weight in 4 bits, with its part of the scales.
+FOUR_BITS = 0.55
 # Of the speed of a plain matrix product, what a training step reaches.
 REACHED = 0.5
 # A GPU cannot be timed without touching it: what an 80 GB data-centre GPU reaches in bf16.
@@ -38,6 +40,7 @@ REFERENCE_TOKENS = 1024
 REFERENCE = next(entry for entry in CATALOGUE if entry.id == "meta-llama/Llama-3.2-1B-Instruct")
 
 Way = Literal["full", "lora", "qlora"]
+WAYS: dict[Way, Weights] = {"full": Full(), "lora": Lora(), "qlora": QLora()}
 
 
 class Shape(Protocol):
@@ -134,7 +137,8 @@ def needed(shape: Shape, method: Method, weights: Weights, tokens: int, on_gpu: 
     """
     trained = weights.trained(shape.hidden_size, shape.layers, shape.parameters)
     copies = 1 + (method.reference and not weights.adapter) + (method.guide is not None)
-    held = copies * shape.parameters * (2 if on_gpu and weights.adapter else 4)
+    each = FOUR_BITS if weights.four_bits else 2 if on_gpu and weights.adapter else 4
+    held = round(copies * shape.parameters * each)
     # Squeezed, a layer keeps its input and what it needs is computed again, one layer at a time.
     layers = shape.layers * 2 + KEPT_PER_LAYER if squeezed else shape.layers * KEPT_PER_LAYER
     kept = tokens * layers * shape.hidden_size * (2 if on_gpu else 4)
@@ -145,8 +149,8 @@ def needed(shape: Shape, method: Method, weights: Weights, tokens: int, on_gpu: 
 
 
 FACTOR_MEANS = (
-    "memory: all that a step of 1,024 tokens takes on a CPU, in units of the base's own weights in 32 bits, for a "
-    "model with a billion of them."
+    "memory: all that a step of 1,024 tokens takes on a CPU (of qlora: on a GPU), in units of the base's own weights "
+    "in 32 bits, for a model with a billion of them."
 )
 
 
@@ -155,7 +159,8 @@ def factor(method: type[Method]) -> float:
     required = {name: "another model" for name, knob in method.model_fields.items() if knob.is_required()}
     knobs = method(**required)
     weights = knobs if isinstance(knobs, Weights) else Lora()
-    return needed(REFERENCE, knobs, weights.resolved(), REFERENCE_TOKENS, False) / (4 * REFERENCE.parameters)
+    bytes = needed(REFERENCE, knobs, weights.resolved(), REFERENCE_TOKENS, on_gpu=weights.four_bits)
+    return bytes / (4 * REFERENCE.parameters)
 
 
 def machine() -> Machine:
@@ -206,10 +211,9 @@ def trainable(shape: Shape, on: Machine, way: Way) -> bool:
     """Whether a step of 1,024 tokens fits into all the memory there is. QLoRA needs a GPU."""
     on_gpu = bool(on.gpus)
     room = max(gpu.memory for gpu in on.gpus) if on_gpu else on.memory
-    if way == "qlora":
-        four_bit = needed(shape, Lora(), Lora(), REFERENCE_TOKENS, True, True) - round(shape.parameters * 1.45)
-        return on_gpu and four_bit <= room
-    weights = Full() if way == "full" else Lora()
+    weights = WAYS[way]
+    if weights.four_bits and not on_gpu:
+        return False
     return needed(shape, weights, weights, REFERENCE_TOKENS, on_gpu, on_gpu) <= room
 
 
@@ -241,5 +245,4 @@ def _largest(entries: Iterable[Entry]) -> Entry | None:
 
 def abilities(entry: Entry, on: Machine) -> Ability:
     """What `on` can do with `entry`."""
-    ways: tuple[Way, ...] = ("full", "lora", "qlora")
-    return Ability(entry, {way: trainable(entry, on, way) for way in ways}, servable(entry, on))
+    return Ability(entry, {way: trainable(entry, on, way) for way in WAYS}, servable(entry, on))

@@ -87,6 +87,8 @@ class Weights(Method):
     kinds: ClassVar[frozenset[Kind]] = ASKABLE
     adapter: ClassVar[bool]
     """True: a small file over its base; False: a whole model."""
+    four_bits: ClassVar[bool] = False
+    """Whether the base is held in 4 bits while it trains, which only a GPU can."""
     servable_by: ClassVar[frozenset[str]]
     """Names of the engines that can answer with the result."""
     rate: ClassVar[float]

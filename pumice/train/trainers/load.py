@@ -20,7 +20,7 @@ def load(parts: Parts, kind: Any, **settings: Any) -> PreTrainedModel:
     """The base as one of transformers' Auto classes, with `settings` for its configuration."""
     # A CPU without bf16 units is eight times slower in bf16; weights that are trained need fp32 everywhere.
     dtype = torch.bfloat16 if parts.cuda and parts.recipe.weights.adapter else torch.float32
-    if parts.recipe.way == "qlora":
+    if parts.recipe.weights.four_bits:
         settings |= {"quantization_config": four_bits(), "device_map": {"": 0}}
     try:
         model = kind.from_pretrained(
