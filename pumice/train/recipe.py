@@ -139,8 +139,8 @@ def make_recipe(values: Mapping[str, Any], places: Places = NOWHERE) -> Recipe:
         rule = "method: pretrain makes a new model and starts from none; leave it out."
         named = [key for key in ("model", "start") if values.get(key) not in (None, DEFAULT)]
         found += [f"{places.at_key((key,))}{key} is {values[key]}; {rule}" for key in named]
-    if isinstance(method, str) and method in METHODS and _must_be_told(METHODS[method]):
-        values = {method: {}, **values}
+    if isinstance(method, str) and method in METHODS and values.get(method) is None and _must_be_told(METHODS[method]):
+        values = {**values, method: {}}
     try:
         recipe = Recipe.model_validate(dict(values))
     except ValidationError as error:
@@ -158,11 +158,11 @@ def make_recipe(values: Mapping[str, Any], places: Places = NOWHERE) -> Recipe:
 def _strangers(values: Mapping[str, Any], places: Places) -> list[str]:
     """Tables that neither the method nor the weights of its objective have."""
     method = values.get("method", "lora")
-    if method not in METHODS:
+    own = values.get(method) if isinstance(method, str) else None
+    weights = own.get("weights", "lora") if isinstance(own, Mapping) else "lora"
+    if not isinstance(weights, str) or not isinstance(method, str) or method not in METHODS:
         return []
-    own, allowed = values.get(method), {method}
-    if issubclass(METHODS[method], Objective):
-        allowed.add((own or {}).get("weights", "lora") if isinstance(own, Mapping | None) else "lora")
+    allowed = {method, weights} if issubclass(METHODS[method], Objective) else {method}
     return [
         f"{places.at_key((table,))}{table} is the table of method: {table}; the method here is {method}"
         + (f" with weights: {', '.join(allowed - {method})}." if len(allowed) > 1 else ".")

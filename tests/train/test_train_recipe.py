@@ -66,6 +66,25 @@ def test_a_wrong_value_is_named_with_its_rule(key: str, value: object, rule: str
     assert caught.value.why.endswith(f"; it must be {rule}.")
 
 
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"method": ["lora"]}, 'method = ["lora"]; it must be one of'),
+        ({"method": {"dpo": 1}, "dpo": {}}, 'method = {"dpo": 1}; it must be one of'),
+        ({"method": "dpo", "dpo": {"weights": ["lora"]}}, 'dpo.weights = ["lora"]; it must be one of lora, rslora'),
+        ({"method": "dpo", "dpo": {"weights": 3}, "lora": {}}, "dpo.weights = 3; it must be one of lora, rslora"),
+        ({"method": "distill", "distill": None}, "distill.teacher is missing; it must be text."),
+        ({"method": "distill"}, "distill.teacher is missing; it must be text."),
+        ({"method": "distill", "distill": 0}, "distill = 0; it must be a table."),
+    ],
+)
+def test_values_of_any_shape_are_told_where_they_stand(values: dict[str, object], sentence: str) -> None:
+    """An error that the recipe does not tell would be the server's own fault over the wires."""
+    with pytest.raises(InputError, match="has 1 mistake") as caught:
+        make_recipe({"data": "faq.jsonl", **values})
+    assert caught.value.why.startswith(sentence)
+
+
 def test_a_table_of_another_method_is_refused_even_when_empty(tmp_path: Path) -> None:
     path = written(tmp_path, "data: faq.jsonl\nmethod: full\nlora: {}\n")
     with pytest.raises(
