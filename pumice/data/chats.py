@@ -139,13 +139,16 @@ def _content(row: Row, content: Any, path: Path, what: str, log: Log) -> str:
     return "".join(parts)
 
 
-def tools(row: Row, log: Log) -> tuple[dict[str, Any], ...]:
-    """The functions of the column `tools`, if the row has it."""
-    value = row.value.get("tools")
+def tools(row: Row, log: Log, inside: Path = ()) -> tuple[dict[str, Any], ...]:
+    """The functions of the column `tools`, if the row has it, or of `tools` in the object at `inside`."""
+    holder = row.value
+    for key in inside:
+        holder = holder[key]
+    value = holder.get("tools")
     if value is None:
         return ()
     if type(value) is not list or not all(type(tool) is dict for tool in value):
-        wrong_type(row, value, ("tools",), log, "a list of function descriptions")
+        wrong_type(row, value, (*inside, "tools"), log, "a list of function descriptions")
         return ()
     return tuple(value)
 

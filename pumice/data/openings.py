@@ -36,6 +36,16 @@ def _of_openai(row: Row, log: Log) -> list[Said]:
     return chats.said(row, value["messages"], ("input", "messages"), log, chats.form_of(None))
 
 
+def called(row: Row, column: str | None, log: Log) -> tuple[dict[str, Any], ...]:
+    """The functions that the assistant may call behind the turns of `column`."""
+    if column == "conversations":
+        return ()
+    if column == "input":
+        # What is no object has been told with its messages.
+        return chats.tools(row, log, ("input",)) if type(row.value["input"]) is dict else ()
+    return chats.tools(row, log)
+
+
 def asked(row: Row, column: str, log: Log) -> str:
     """The text of a prompt's column; behind an instruction its input."""
     question = text(row, row.value[column], (column,), "The prompt", log)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pumice.data import chats
 from pumice.data.cells import wrong_type
 from pumice.data.chats import Said, spoken
-from pumice.data.openings import opening, turns
+from pumice.data.openings import called, opening, turns
 from pumice.data.rows import Log, Row
 from pumice.records import Example, Turn
 
@@ -32,7 +32,7 @@ def pairs(column: str | None, names: tuple[str, str] = ENDINGS) -> Read:
     def read(row: Row, log: Log) -> Example | None:
         before = log.total
         asked = opening(row, column, log) if column else []
-        called = () if column == "conversations" else chats.tools(row, log)
+        functions = called(row, column, log)
         endings = [turns(row, row.value[name], (name,), "assistant", f"The {name} answer", log) for name in names]
         system = chats.system(row, asked or endings[0], log)
         if asked and asked[-1][0]["role"] == "assistant":
@@ -46,7 +46,7 @@ def pairs(column: str | None, names: tuple[str, str] = ENDINGS) -> Read:
             _compare(row, chosen, rejected, names, log)
         if log.total != before:
             return None
-        return Example(row.line, spoken([*system, *chosen]), called, rejected=spoken([*system, *rejected]))
+        return Example(row.line, spoken([*system, *chosen]), functions, rejected=spoken([*system, *rejected]))
 
     return read
 
@@ -60,13 +60,13 @@ def judged(column: str, answer: str | None) -> Read:
     def read(row: Row, log: Log) -> Example | None:
         before = log.total
         said = opening(row, column, log)
-        called = () if column == "conversations" else chats.tools(row, log)
+        functions = called(row, column, log)
         if answer:
             said += turns(row, row.value[answer], (answer,), "assistant", "The answer", log)
         system, wanted = chats.system(row, said, log), _wanted(row, log)
         if log.total == before and chats.check_order(row, said, log):
             chats.check_answered(row, said, log)
-        return Example(row.line, spoken([*system, *said]), called, wanted=wanted) if log.total == before else None
+        return Example(row.line, spoken([*system, *said]), functions, wanted=wanted) if log.total == before else None
 
     return read
 

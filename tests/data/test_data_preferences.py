@@ -283,3 +283,18 @@ def test_openais_form_of_a_pair(tmp_path: Path) -> None:
     path.write_text(json.dumps({**row, "non_preferred_output": good}) + "\n")
     with pytest.raises(DataError, match="The non_preferred_output answer is the preferred_output one"):
         checks.load(path)
+
+
+def test_openais_functions_stand_in_its_input(tmp_path: Path) -> None:
+    function = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
+    asked = {"messages": [user("q")], "tools": [function], "parallel_tool_calls": True}
+    row = {"input": asked, "preferred_output": [said("a")], "non_preferred_output": [said("b")]}
+    (example,), log = read(tmp_path, row)
+    assert (example.tools, log.notes) == ((function,), [])
+    _, log = read(tmp_path, {**row, "input": {**asked, "tools": "f"}})
+    assert [(each.field, each.rule) for each in log.findings] == [
+        ("input.tools", "The value is text; it must be a list of function descriptions.")
+    ]
+    # Beside the input is not where OpenAI has them, and what is not read is told.
+    (example,), log = read(tmp_path, {**row, "input": {"messages": [user("q")]}, "tools": [function]})
+    assert (example.tools, log.notes) == ((), ["Columns that are not used: tools (1 row)."])
