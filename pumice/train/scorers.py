@@ -6,6 +6,7 @@ import importlib.util
 import inspect
 import math
 import numbers
+import sys
 import traceback
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -138,9 +139,12 @@ def _own(file: str, name: str) -> Scorer:
     spec = importlib.util.spec_from_file_location(f"scorer_{path.stem}", path)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
+    # As import does: dataclasses look their own module up.
+    sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
     except Exception as error:
+        sys.modules.pop(spec.name, None)
         raise _failed(path, name, error, "The file could not be run.") from error
     function = vars(module).get(name)
     if not callable(function):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,17 @@ GOOD = "def score(prompt, answer, facts):\n    return len(answer) + facts['extra
 def own(folder: Path, text: str, name: str = "score") -> str:
     (folder / "mine.py").write_text(text)
     return f"{folder / 'mine.py'}:{name}"
+
+
+def test_a_file_is_run_as_import_runs_it(tmp_path: Path) -> None:
+    head = "from __future__ import annotations\nfrom dataclasses import dataclass\n"
+    rule = "@dataclass\nclass Rule:\n    worth: float\n"
+    judge = "def score(prompt, answer, facts):\n    return Rule(2.5).worth\n"
+    assert scorer(own(tmp_path, head + rule + judge))("Who?", "You", {}) == 2.5
+    (tmp_path / "broken.py").write_text("1 / 0\n")
+    with pytest.raises(InputError, match="ZeroDivisionError"):
+        scorer(f"{tmp_path / 'broken.py'}:score")
+    assert "scorer_broken" not in sys.modules
 
 
 def test_a_function_of_the_users_gets_prompt_answer_and_facts(tmp_path: Path) -> None:
