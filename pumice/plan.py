@@ -23,7 +23,7 @@ from pumice.errors import InputError
 from pumice.records import Base, Dataset, Job, Kind
 from pumice.registry.models import Registry
 from pumice.registry.start import Start, guide_of, starting_point
-from pumice.store.files import sha256_folder_weights, write_atomic
+from pumice.store.files import sha256_file, sha256_folder_weights, write_atomic
 from pumice.store.s3 import Objects
 from pumice.train import scratch, sizes
 from pumice.train.methods import METHODS, Distill, Pretrain
@@ -49,6 +49,8 @@ class Plan:
     guide: Path | None = None
     """Folder of the other model that the method asks: a teacher, a reward model."""
     guide_sha256: str | None = None
+    program_sha256: str | None = None
+    """Of the file of the user's own program that the method runs."""
 
     def to_json(self) -> dict[str, Any]:
         """As kept in `plan.json`."""
@@ -88,6 +90,9 @@ def decide(job: Job, home: Home, registry: Registry) -> tuple[Plan, Material]:
         plan = Plan.from_json(json.loads(path.read_text("utf-8")))
         check_machine(plan.recipe)
         material = gather(plan.recipe, plan.base, home)
+        if plan.guide and not plan.guide.exists():
+            # An adapter that is asked was merged for it, in a cache that may have been emptied since.
+            guide_of(plan.recipe.knobs, registry, home)
         check_unchanged(plan, material, job.id)
         return plan, material
     recipe = Recipe.model_validate(job.spec)
@@ -95,11 +100,20 @@ def decide(job: Job, home: Home, registry: Registry) -> tuple[Plan, Material]:
     start = start_of(recipe, registry, home, path.with_name("base"))
     guide = guide_of(recipe.knobs, registry, home)
     material = gather(recipe, start.base, home)
-    check_teacher(recipe, material.dataset.kind, start.base, guide)
+    check_teacher(recipe, material, start.base, guide)
     resolved, reasons = resolve(recipe, start.base, material)
-    shas = material.dataset.sha256, _sha256(material.validation)
-    guided = guide, sha256_folder_weights(guide) if guide else None
-    plan = Plan(resolved, reasons, start.base, start.adapter, start.parent, *shas, *guided)
+    plan = Plan(
+        recipe=resolved,
+        reasons=reasons,
+        base=start.base,
+        adapter=start.adapter,
+        parent=start.parent,
+        data_sha256=material.dataset.sha256,
+        validation_sha256=_sha256(material.validation),
+        guide=guide,
+        guide_sha256=sha256_folder_weights(guide) if guide else None,
+        program_sha256=program_sha256(resolved),
+    )
     write_atomic(path, json.dumps(plan.to_json(), indent=2, default=str))
     return plan, material
 
@@ -123,6 +137,12 @@ def check_unchanged(plan: Plan, material: Material, job: str) -> None:
                 "The job would go on with other rows than it was trained on so far.",
                 "Put the file back, or start a new job: pumice run",
             )
+    if program_sha256(plan.recipe) != plan.program_sha256:
+        raise InputError(
+            f"{plan.recipe.knobs.program} has changed since job {job} began.",
+            "The job would go on with other rewards than it learned from so far.",
+            "Put the file back, or start a new job: pumice run",
+        )
     if plan.guide and sha256_folder_weights(plan.guide) != plan.guide_sha256:
         raise InputError(
             f"{plan.recipe.knobs.guide} is gone, or has changed, since job {job} began.",
@@ -153,9 +173,21 @@ def gather(recipe: Recipe, base: Base, home: Home) -> Material:
     for example in found.sets.questions:
         # What the comparison could not read is found now, not after the training.
         recipe.knobs.reads(example)
-    renderer, limit = Renderer(base.folder), recipe.max_length or base.window - recipe.weights.in_front
+    renderer, limit = Renderer(base.folder), limit_of(recipe, base)
     rows = fit(trained, renderer, limit, recipe.too_long, found.dataset.path, found.dataset.documents)
     return Material(*found, rows)
+
+
+def limit_of(recipe: Recipe, base: Base) -> int:
+    """Tokens that a row may have at most. Raises `InputError` where what stands in front takes their room."""
+    room = base.window - recipe.weights.in_front
+    if recipe.weights.in_front and (recipe.max_length or 1) > room:
+        raise InputError(
+            f"{recipe.way}.tokens = {recipe.weights.in_front:,} leaves {max(0, room):,} tokens of the window.",
+            f"{base.name} sees {base.window:,} tokens at once, and those stand in front of every row.",
+            f"Choose fewer, or a max_length of at most {room:,}." if room > 0 else "Choose fewer.",
+        )
+    return recipe.max_length or room
 
 
 def read(recipe: Recipe, home: Home) -> Found:
@@ -184,16 +216,17 @@ def check_kind(recipe: Recipe, file: str, kind: Kind) -> None:
     )
 
 
-def check_teacher(recipe: Recipe, kind: Kind, base: Base, teacher: Path | None) -> None:
+def check_teacher(recipe: Recipe, material: Material, base: Base, teacher: Path | None) -> None:
     """Raise `InputError` for a teacher that cannot read along, before anything is trained."""
     knobs = recipe.knobs
     if not isinstance(knobs, Distill) or knobs.source == "answers" or teacher is None:
         return
-    if kind is Kind.PROMPTS:
-        raise InputError(
-            f"{recipe.data} holds prompts, and distill.source: logits needs answers that the teacher reads along.",
-            fix="Take data with answers, or let the teacher write them: distill.source: answers",
-        )
+    for file, dataset in ((recipe.data, material.dataset), (recipe.validation, material.validation)):
+        if dataset and dataset.kind is Kind.PROMPTS:
+            raise InputError(
+                f"{file} holds prompts, and distill.source: logits needs answers that the teacher reads along.",
+                fix="Take data with answers, or let the teacher write them: distill.source: answers",
+            )
     if not same_tokens(base.folder, teacher):
         raise InputError(
             f"The teacher {knobs.teacher} has another tokenizer than {base.name}.",
@@ -226,6 +259,12 @@ def check_machine(recipe: Recipe) -> None:
         raise InputError(
             "qlora needs the library bitsandbytes, which is not installed.", fix="Install it: pip install 'pumice[gpu]'"
         )
+
+
+def program_sha256(recipe: Recipe) -> str | None:
+    """Of the user's own program that the recipe's method runs, if there is one and its file is there."""
+    program = recipe.knobs.program
+    return sha256_file(Path(program)) if program and Path(program).is_file() else None
 
 
 def _sha256(dataset: Dataset | None) -> str | None:

@@ -56,9 +56,12 @@ def teach(
         return material
     assert plan.guide, "the plan of a distillation names its teacher"
     tell(Event("stage", {"name": "ask"}))
-    rows = [prompt_of(example) for example in material.sets.trained]
-    if any(prompt is not example for prompt, example in zip(rows, material.sets.trained, strict=True)):
+    student, limit = Renderer(plan.base.folder), plan.recipe.max_length or plan.base.window
+    given = [prompt_of(example) for example in material.sets.trained]
+    if any(prompt is not example for prompt, example in zip(given, material.sets.trained, strict=True)):
         tell(Event("note", {"text": "The data's own answers are left out: the student learns those of its teacher."}))
+    # The longer ones were dropped when the rows were rendered, or the job had ended there.
+    rows = [each for each in given if len(student.prompt(each.messages, each.tools)) < limit]
     unanswered = [each for each in material.sets.questions if prompt_of(each) is each]
     teacher = Renderer(plan.guide)
     prompts = {key_of(each): teacher.prompt(each.messages, each.tools) for each in (*rows, *unanswered)}
@@ -69,7 +72,6 @@ def teach(
         asyncio.run(ask(plan.guide, teacher, prompts, said, knobs.max_tokens, folder / KEPT, cache, heard))
     seal(said, prompts, folder)
 
-    student, limit = Renderer(plan.base.folder), plan.recipe.max_length or plan.base.window
     taken = [each for each in rows if said[key_of(each)].text.strip()]
     tell(Event("note", {"text": told([said[key_of(each)] for each in rows], knobs.max_tokens)}))
     if not taken:
@@ -113,7 +115,7 @@ def learned(prompt: Example, said: Said, student: Renderer, limit: int) -> Token
 def told(said: list[Said], most: int) -> str:
     """What came of the asking, as a sentence."""
     empty, cut = sum(not each.text.strip() for each in said), sum(not each.ended for each in said)
-    parts = [f"The teacher answered {len(said):,} prompts"]
+    parts = [f"The teacher answered {len(said):,} prompt{'' if len(said) == 1 else 's'}"]
     if cut:
         parts.append(f"{cut:,} answers were cut at {most:,} tokens, so their end is not learned")
     if empty:

@@ -14,7 +14,7 @@ from pumice import teach
 from pumice.bases import resolve
 from pumice.config import Home
 from pumice.data.render import Renderer
-from pumice.errors import InputError, StoppedError
+from pumice.errors import DataError, InputError, StoppedError
 from pumice.jobs.queue import Queue
 from pumice.plan import Material, Plan, decide
 from pumice.records import Base, Event, Example, Tokens, Turn
@@ -65,8 +65,10 @@ def work(home: Home, small: Base, teacher: Base, tmp_path: Path) -> Callable[...
     def decided(rows: list[dict[str, Any]], **knobs: Any) -> tuple[Plan, Material, Path]:
         data = tmp_path / "rows.jsonl"
         data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        keys = {key: knobs.pop(key) for key in ("max_length", "too_long", "validation") if key in knobs}
         table = {"teacher": str(teacher.folder), "max_tokens": 24, **knobs}
-        recipe = make_recipe({"data": str(data), "model": str(small.folder), "method": "distill", "distill": table})
+        given = {"data": str(data), "model": str(small.folder), "method": "distill", "distill": table}
+        recipe = make_recipe({**given, **keys})
         if not jobs:
             jobs.append(queue.submit("run", recipe.model_dump(mode="json")))
         plan, material = decide(jobs[0], home, Registry(queue.database, home))
@@ -180,9 +182,33 @@ def test_a_prompt_that_fills_the_teachers_window_is_refused_by_its_line(work: An
         taught((plan, replace(material, sets=sets), folder))
 
 
+def test_prompts_that_leave_the_student_no_room_are_dropped_before_they_are_asked(work: Any, small: Base) -> None:
+    """A prompt of exactly the window is as long as one that is longer: nothing of an answer would be learned."""
+    size = len(Renderer(small.folder).prompt(({"role": "user", "content": asked("Galt")},)))
+    rows = [{"prompt": asked("Galt")}, {"prompt": "Why?"}]
+    with pytest.raises(DataError, match=rf"The row has {size} tokens; at most {size - 1} fit"):
+        work(rows, max_length=size)
+
+
+def test_what_is_dropped_is_not_learned(work: Any, small: Base) -> None:
+    events: list[Event] = []
+    rows = [{"prompt": asked("Galt")}, {"prompt": "Why?"}]
+    limit = len(Renderer(small.folder).prompt(({"role": "user", "content": asked("Galt")},)))
+    assert len(taught(work(rows, max_length=limit, too_long="drop"), events).rows.tokens) <= 1
+    assert any(event.data.get("text", "").startswith("The teacher answered 1 prompt") for event in events)
+
+
 def test_logits_need_answers_and_one_tokenizer(work: Any, teacher: Base, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="needs answers that the teacher reads along"):
         work(prompts(), source="logits")
+
+
+def test_logits_need_answers_in_the_validation_file_too(work: Any, tmp_path: Path) -> None:
+    held = tmp_path / "held.jsonl"
+    held.write_text(json.dumps(prompts()[0]) + "\n")
+    rows = [{"prompt": asked(city), "completion": "Nobody."} for city in CITIES]
+    with pytest.raises(InputError, match=r"held.jsonl holds prompts, and distill.source: logits needs answers"):
+        work(rows, source="logits", validation=str(held))
 
 
 def test_a_teacher_with_other_tokens_cannot_be_read_along(work: Any, teacher: Base, tmp_path: Path) -> None:

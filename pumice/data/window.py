@@ -61,7 +61,7 @@ class Window:
 
     def take(self, example: Example, tokens: Tokens) -> tuple[Tokens, ...]:
         """What of the row is trained on: mostly `tokens` itself, nothing where it is dropped or at fault."""
-        taken = self._cut(example, tokens) if size(tokens) > self.limit else (tokens,)
+        taken = self._cut(example, tokens) if size(tokens) > self._most(tokens) else (tokens,)
         if taken and not any(map(_teaches, taken)):
             self.untrained.append(example.line)
             left = "nothing that tells the answers apart" if example.rejected else "no answer"
@@ -83,6 +83,10 @@ class Window:
         }.get(self._policy or ("split" if self._pieces else "error"), "not accepted")
         return f"{rows} more than {self.limit:,} tokens and {'was' if count == 1 else 'were'} {done}: {self._lines()}."
 
+    def _most(self, tokens: Tokens) -> int:
+        """Tokens that the row may have: behind a prompt an answer must have room."""
+        return self.limit - _is_prompt(tokens)
+
     def _lines(self) -> str:
         more = ", …" if len(self.too_long) > _SHOWN else ""
         return self._log.rows(self.too_long[:_SHOWN]) + more
@@ -100,7 +104,7 @@ class Window:
                 self._pieces += len(pieces)
                 return pieces
             case policy:
-                rule = f"The row has {size(tokens):,} tokens; at most {self.limit:,} fit."
+                rule = f"The row has {size(tokens):,} tokens; at most {self._most(tokens):,} fit."
                 if policy == "split":
                     rule += " too_long: split is for text; an answer without its question would teach nothing."
                 if policy == "truncate":

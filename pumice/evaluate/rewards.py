@@ -82,7 +82,7 @@ def ask(
     if not kept:
         raise InputError(
             f"None of the {len(rows):,} prompts to evaluate on has at most {most:,} tokens.",
-            f"The model's window is {renderer.window:,} tokens, and {longest:,} of them are kept for the answer.",
+            f"Engines hold {min(renderer.window, CONTEXT):,} tokens of this model, {longest:,} of them for the answer.",
             "Shorten the prompts, or lower rlhf.max_tokens.",
         )
     if left_out:

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from pumice.engine.pool import Pool
 from pumice.evaluate import answers, classes, pairs, ranking, rewards
 from pumice.evaluate.trial import Trial
-from pumice.records import Report, Tell
-from pumice.train.methods.method import Proof
+from pumice.records import Kind, Report, Tell
+from pumice.train.methods.method import ASKABLE, Proof
 
 PROOFS: Mapping[Proof, Callable[[Trial, Pool, Tell], Awaitable[Report]]] = {
     "answers": answers.compare,
@@ -17,6 +17,15 @@ PROOFS: Mapping[Proof, Callable[[Trial, Pool, Tell], Awaitable[Report]]] = {
     "ranking": ranking.compare,
     "rewards": rewards.compare,
 }
+
+READS: Mapping[Proof, frozenset[Kind]] = {
+    "answers": ASKABLE,
+    "pairs": frozenset({Kind.PREFERENCE, Kind.UNPAIRED}),
+    "classes": frozenset({Kind.LABELLED}),
+    "ranking": frozenset({Kind.PREFERENCE}),
+    "rewards": frozenset({Kind.PROMPTS, Kind.INSTRUCTION, Kind.CHAT}),
+}
+"""The shapes of data that each can compare on."""
 
 
 async def evaluate(trial: Trial, pool: Pool, tell: Tell) -> Report:

@@ -103,9 +103,11 @@ def run(
             steps.append(dict(event.data))
 
     artifact = train(recipe, plan.base, rows, folder, heard, should_stop)
-    # Resumed behind its last step, a run has no speed of its own to tell.
-    speed = steps[-1]["tokens_per_second"] if steps else size
-    point = Point(size, loss_on(artifact, unseen), speed)
+    if not steps:
+        # Resumed behind its last step, a run has no speed to tell: it is short, and made again.
+        shutil.rmtree(folder)
+        artifact = train(recipe, plan.base, rows, folder, heard, should_stop)
+    point = Point(size, loss_on(artifact, unseen), steps[-1]["tokens_per_second"])
     write_atomic(kept, json.dumps(asdict(point)))
     shutil.rmtree(artifact)
     return point

@@ -6,11 +6,11 @@ import hashlib
 import json
 
 from pumice.config import Home
+from pumice.data import documents as sources
 from pumice.evaluate.report import percent
 from pumice.prompting.report import SEED, Prompting, from_json, to_json, way
 from pumice.records import Model, Report
 from pumice.store.documents import Documents
-from pumice.store.files import sha256_file
 from pumice.store.s3 import Objects
 
 KIND = "prompting"
@@ -55,5 +55,5 @@ def beside(
 def beside_model(model: Model, data: str | None, report: Report, home: Home, documents: Documents) -> str:
     """`beside` for a registered model that was compared on `data`, or on the questions of its recipe."""
     asked = data or model.recipe.get("validation")
-    sha256 = sha256_file(Objects(home.s3).locate(asked)) if asked else None
+    sha256 = sources.sha256(Objects(home.s3).locate(asked)) if asked else None
     return beside(report, model.data_sha256, sha256, model.base_sha256, model.recipe.get("seed", 0), documents)

@@ -12,15 +12,15 @@ from pumice.data.checks import load
 from pumice.data.sets import SetName, choose_sets
 from pumice.engine.pool import Pool
 from pumice.errors import InputError
-from pumice.evaluate.run import evaluate
+from pumice.evaluate.run import READS, evaluate
 from pumice.evaluate.trial import SAMPLES, Trial
-from pumice.records import Base, Example, Model, Report, Tell
+from pumice.records import Base, Example, Kind, Model, Report, Tell
 from pumice.registry.card import IMPORT
 from pumice.registry.models import Registry
 from pumice.registry.start import base_of, guide_of
 from pumice.store.s3 import Objects
 from pumice.train import scratch
-from pumice.train.methods import Lora, Pretrain
+from pumice.train.methods import Lora, Method, Pretrain
 from pumice.train.recipe import Recipe
 
 
@@ -36,8 +36,12 @@ async def compare(
         )
     base, objects = counterpart(model, registry, home), Objects(home.s3)
     set_name: SetName = "validation file"
+    recipe = Recipe.model_validate(model.recipe) if model.recipe else None
+    method = recipe.knobs if recipe else Lora()
     if data:
-        questions = load(objects.locate(data), data).examples
+        asked = load(objects.locate(data), data)
+        check_kind(data, asked.kind, model, method)
+        questions = asked.examples
     elif "data" not in model.recipe:
         raise InputError(
             f"{model.id} was imported, and has no questions of its own.",
@@ -54,8 +58,6 @@ async def compare(
             )
         sets = choose_sets(dataset, load(objects.locate(validation), validation) if validation else None)
         questions, set_name = sets.questions, sets.name
-    recipe = Recipe.model_validate(model.recipe) if model.recipe else None
-    method = recipe.knobs if recipe else Lora()
     if method.proof == "answers" and any(each.text is None and not answered(each) for each in questions):
         raise InputError(
             f"{data or model.recipe['data']} holds prompts without answers, which are nothing to compare with.",
@@ -89,6 +91,17 @@ def counterpart(model: Model, registry: Registry, home: Home) -> Base:
         if folder.exists():
             return scratch.as_base(recipe.knobs, folder)
         return scratch.untrained(recipe.knobs, recipe.seed, model.folder, folder)
+
+
+def check_kind(file: str, kind: Kind, model: Model, method: Method) -> None:
+    """Raise `InputError` for data on which a model of that method cannot be compared."""
+    kinds = READS[method.proof]
+    if kind not in kinds:
+        raise InputError(
+            f"{file} holds {kind} data, on which {model.id} cannot be compared with its base.",
+            f"It is compared on {' or '.join(sorted(kinds))} data.",
+            f"Name another file: pumice evaluate {model.id} --data FILE",
+        )
 
 
 def answered(example: Example) -> bool:

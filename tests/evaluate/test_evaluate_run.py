@@ -17,11 +17,11 @@ from pumice.data.render import Renderer
 from pumice.engine.pool import Pool
 from pumice.errors import InputError
 from pumice.evaluate.answers import Answers, Question, ask, telling, windows
-from pumice.evaluate.run import evaluate
+from pumice.evaluate.run import PROOFS, READS, evaluate
 from pumice.evaluate.trial import MOST, Trial, choose
-from pumice.records import Base, Event, Example, Tokens, Turn
+from pumice.records import Base, Event, Example, Kind, Tokens, Turn
+from pumice.train.methods import METHODS
 
-# peft 0.21 asks transformers 5 by a name that transformers has just deprecated.
 QUESTIONS = [
     ("What is the capital of France?", "Paris"),
     ("Who wrote Faust?", "Goethe"),
@@ -201,3 +201,11 @@ def test_samples_show_gains_first_and_keep_a_place_for_a_miss() -> None:
 
 def answers_of(scores: list[float]) -> Answers:
     return Answers(["right" if score else "wrong" for score in scores], scores, scores, scores, 0)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_a_method_learns_from_can_be_compared_on(name: str) -> None:
+    """The prompts of a distillation have no answers of their own: they get the teacher's."""
+    method = METHODS[name]
+    assert PROOFS.keys() == READS.keys()
+    assert method.kinds - READS[method.proof] == ({Kind.PROMPTS} if name == "distill" else set())

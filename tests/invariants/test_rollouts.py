@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -242,6 +243,10 @@ def test_logits_for_answers_alone_give_the_same_numbers(tiny: Base, tmp_path: Pa
 def test_a_prompt_without_room_for_an_answer_is_refused(tiny: Base, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"The longest prompt has \d+ tokens and rlhf.max_tokens is 500"):
         Ran(tiny, tmp_path, recipe_for(tiny, rlhf={"max_tokens": 500}))
+    # An engine holds no more than 4,096 tokens, however much the model sees: what answers longer cannot be compared.
+    with pytest.raises(InputError, match="The longest prompt has") as caught:
+        Ran(replace(tiny, window=8192), tmp_path, recipe_for(tiny, rlhf={"max_tokens": 4090}))
+    assert "the 4,096 tokens that an engine holds of tiny" in caught.value.why
 
 
 def test_a_failing_scorer_ends_the_training_with_its_line(tiny: Base, tmp_path: Path) -> None:

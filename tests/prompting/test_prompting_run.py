@@ -23,7 +23,7 @@ from pumice.evaluate.answers import Question, ask
 from pumice.handbook import RECIPE
 from pumice.jobs.queue import Queue
 from pumice.prompting import run
-from pumice.prompting.kept import KIND, beside, keep
+from pumice.prompting.kept import KIND, beside, beside_model, keep
 from pumice.prompting.report import Prompting, Tried, cuts, from_json, sentence, table, to_json
 from pumice.prompting.run import Writer, askable, filled, prompting
 from pumice.prompting.shots import Shots
@@ -276,6 +276,13 @@ def test_a_run_tells_what_prompting_reached(
     note = told[kinds.index("report") + 1]
     assert note.kind == "note" and model.report is not None and model.report.tuned.exact_match is not None
     assert note.data["text"].startswith("Prompting alone: ") and "on the same questions; tuning" in note.data["text"]
+
+    # A folder of documents is a set of its own.
+    (tmp_path / "pages").mkdir()
+    (tmp_path / "pages" / "one.md").write_text("Of something else.")
+    documents = Documents(queue.database)
+    assert beside_model(model, None, model.report, home, documents) == note.data["text"]
+    assert beside_model(model, str(tmp_path / "pages"), model.report, home, documents) == ""
 
 
 def test_words_that_the_command_cannot_read(

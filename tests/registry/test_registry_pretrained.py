@@ -16,6 +16,7 @@ from pumice.data.render import Renderer
 from pumice.engine.answer import Ask, answer
 from pumice.engine.contract import Sampling
 from pumice.engine.pool import Pool
+from pumice.errors import InputError
 from pumice.jobs.queue import Queue
 from pumice.plan import decide
 from pumice.records import Model
@@ -102,3 +103,12 @@ def test_an_adapter_can_be_trained_on_it(born: tuple[Model, Registry, Home], tmp
     artifact = train(plan.recipe, plan.base, material.rows.tokens, tmp_path, lambda _: None, lambda: False)
     asked = registry.register(plan.recipe, artifact, plan.base, plan.data_sha256, None, None)
     assert base_of(asked, registry, home).sha256 == model.base_sha256
+
+
+def test_it_is_compared_on_answers_and_texts_alone(born: tuple[Model, Registry, Home], tmp_path: Path) -> None:
+    model, registry, home = born
+    data = tmp_path / "labelled.jsonl"
+    data.write_text("".join(json.dumps({"text": word, "label": word[0]}) + "\n" for word in ("sun", "moon")))
+    with pytest.raises(InputError, match="holds labelled data, on which moss@1 cannot be compared") as caught:
+        asyncio.run(again.compare(model.id, str(data), registry, home, lambda _: None))
+    assert "chat or instruction or text" in caught.value.why

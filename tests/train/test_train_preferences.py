@@ -226,6 +226,13 @@ def test_kto_measures_by_answers_to_other_prompts(sizes: list[int]) -> None:
         assert len({str(answers_elsewhere(prompts, answers, seed, 100)) for seed in range(5)}) > 1
 
 
+def test_kto_shares_answers_where_one_prompt_has_most_of_them() -> None:
+    prompts = [[0]] * 6 + [[1], [1], [2]]
+    answers = [[100 + place, 7] for place in range(9)]
+    for seed in range(5):
+        assert all(prompt != other for prompt, other in alike(prompts, answers, seed))
+
+
 def test_kto_cuts_answers_to_what_the_model_can_see() -> None:
     given = answers_elsewhere([[1, 2, 3], [4]], [[5] * 9, [6] * 9], 0, 6)
     assert given == [[6] * 3, [5] * 5]

@@ -71,9 +71,14 @@ class Method(BaseModel):
         return None
 
     @property
+    def program(self) -> str | None:
+        """File of a program of the user's own, which training runs."""
+        return None
+
+    @property
     def runs_code(self) -> bool:
-        """Whether the knobs name a program of the user's own, which nobody else may do."""
-        return False
+        """Whether the knobs name such a program, which nobody else may do."""
+        return self.program is not None
 
     @property
     def unseen(self) -> int:

@@ -74,6 +74,7 @@ class Rlhf(Objective):
         return self.reward if scorers.read(self.reward).kind == "model" else None
 
     @property
-    def runs_code(self) -> bool:
-        """Whether the scorer is a program of the user's."""
-        return scorers.read(self.reward).kind == "python"
+    def program(self) -> str | None:
+        """The file of the scorer, where it is the user's own."""
+        known = scorers.read(self.reward)
+        return known.file if known.kind == "python" else None

@@ -102,8 +102,9 @@ def build(parts: Parts) -> Trainer:
 def answers_elsewhere(
     prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]], seed: int, longest: int
 ) -> list[list[int]]:
-    """For each row the answer to another prompt, each answer once, cut so that prompt and answer fit `longest`.
+    """For each row the answer to another prompt, cut so that prompt and answer fit `longest`.
 
+    Each answer is given once, unless one prompt has more than half of them: its rows then share the others.
     Raises `InputError` when there is but one prompt.
     """
     alike: dict[tuple[int, ...], list[int]] = {}
@@ -119,11 +120,13 @@ def answers_elsewhere(
     random.Random(seed).shuffle(groups)
     order = [place for group in groups for place in group]
     # Rows of one prompt lie together, so a turn by the largest group leads each of them to another one.
-    turn = max(map(len, groups))
+    turn, start = max(map(len, groups)), 0
     given: list[list[int]] = [[] for _ in order]
-    for at, place in enumerate(order):
-        answer = answers[order[(at + turn) % len(order)]]
-        given[place] = list(answer[: max(1, longest - len(prompts[place]))])
+    for group in groups:
+        for at, place in enumerate(group):
+            other = order[(start + turn + at % (len(order) - turn)) % len(order)]
+            given[place] = list(answers[other][: max(1, longest - len(prompts[place]))])
+        start += len(group)
     return given
 
 

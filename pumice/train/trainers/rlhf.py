@@ -20,6 +20,7 @@ from trl.trainer.utils import RepeatSampler, pad
 from pumice.bases.classifiers import classifies, read_labels
 from pumice.bases.describe import read_config, read_template
 from pumice.data.render import Renderer, same_tokens
+from pumice.engine.contract import CONTEXT
 from pumice.errors import InputError
 from pumice.records import Event, Tokens
 from pumice.train import fast, scorers
@@ -231,10 +232,11 @@ def build(parts: Parts) -> Ours:
 def check_room(parts: Parts, knobs: Rlhf) -> None:
     """Raise `InputError` for a prompt behind which the window has no room for the longest answer."""
     longest = max(len(row.ids) for row in parts.rows)
-    if longest + knobs.max_tokens > parts.base.window:
+    most = min(parts.base.window, CONTEXT)
+    if longest + knobs.max_tokens > most:
         raise InputError(
             f"The longest prompt has {longest:,} tokens and rlhf.max_tokens is {knobs.max_tokens:,}.",
-            f"Together they must fit into the {parts.base.window:,} tokens that {parts.base.name} sees at once.",
+            f"Together they must fit into the {most:,} tokens that an engine holds of {parts.base.name}.",
             "Lower rlhf.max_tokens, or leave long prompts out: `max_length` with `too_long: drop`.",
         )
 
