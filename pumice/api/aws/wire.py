@@ -218,10 +218,18 @@ async def _body(request: Request) -> bytes:
     return b"".join(parts)
 
 
+def _blocking(handler: Handler, call: Call, params: dict[str, Any]) -> Any:
+    try:
+        return handler(call, params)
+    except StopIteration as error:
+        # No future can hold it: whoever awaited the thread would wait for ever.
+        raise RuntimeError(f"{handler.__name__} took the next of something that had none") from error
+
+
 async def _run(handler: Handler, call: Call, params: dict[str, Any]) -> Mapping[str, Any] | None:
     if inspect.iscoroutinefunction(handler):
         result: Mapping[str, Any] | None = await handler(call, params)
         return result
-    answer = await asyncio.to_thread(handler, call, params)
+    answer = await asyncio.to_thread(_blocking, handler, call, params)
     assert not inspect.isawaitable(answer), f"{handler.__name__} must be a coroutine function"
     return answer

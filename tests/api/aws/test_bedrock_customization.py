@@ -19,6 +19,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from live_server import register, serving
 
+from pumice.api.aws.services import BEDROCK
 from pumice.bases import resolve
 from pumice.config import Home
 from pumice.jobs.queue import Queue
@@ -238,6 +239,48 @@ def test_every_form_of_bedrocks_rows_is_read(cloud: Cloud) -> None:
         )
         assert f"its rows are {name} data" in sentence
         cloud.stop(name)
+
+
+PAIRS = [{"prompt": f"What is {n}?", "chosen": f"It is {n}.", "rejected": "Who knows?"} for n in range(4)]
+VOTES = [{"prompt": f"What is {n}?", "completion": f"It is {n}.", "label": n % 2 == 0} for n in range(4)]
+CLASSES = [{"text": f"It is {n}.", "label": "even" if n % 2 == 0 else "odd"} for n in range(4)]
+PROMPTS = [{"prompt": f"What is {n}?"} for n in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("method", "rows", "kind"),
+    [
+        ("dpo", PAIRS, "preference"),
+        ("kto", VOTES, "unpaired preference"),
+        ("head", CLASSES, "labelled"),
+        ("lora", PROMPTS, "prompts"),
+    ],
+)
+def test_rows_of_every_method_but_texts_are_for_fine_tuning(
+    cloud: Cloud, method: str, rows: list[Any], kind: str
+) -> None:
+    """Which of them a method reads, its job says."""
+    uri = cloud.upload(f"{method}.jsonl", rows)
+    given = {"hyperParameters": {"pumice.method": method}}
+    other = {**given, "customizationType": "CONTINUED_PRE_TRAINING"}
+    sentence = refusal("ValidationException", cloud.create, f"{method}2", uri, **other)
+    assert f"its rows are {kind} data, which is for FINE_TUNING" in sentence
+    cloud.create(method, uri, **given)
+    assert cloud.newest().spec["method"] == method
+    # It may have ended by itself.
+    with suppress(ClientError):
+        cloud.bedrock.stop_model_customization_job(jobIdentifier=method)
+
+
+def test_a_handler_that_asks_for_one_too_many_is_a_failure_and_no_silence(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def list_foundation_models(call: Any, request: Any) -> Any:
+        return next(iter(()))
+
+    monkeypatch.setitem(BEDROCK.handlers, "ListFoundationModels", list_foundation_models)
+    sentence = refusal("InternalServerException", cloud.bedrock.list_foundation_models)
+    assert "ListFoundationModels failed" in sentence
 
 
 @pytest.mark.parametrize(

@@ -247,12 +247,12 @@ def check_kind(data: Path, uri: str, type: str) -> None:
     except InputError as error:
         what = str(error).replace(str(data), uri)
         raise RequestError(f"trainingDataConfig.s3Uri: {what}", field="trainingDataConfig.s3Uri") from error
-    wanted = {"CONTINUED_PRE_TRAINING": (Kind.TEXT,), "FINE_TUNING": (Kind.INSTRUCTION, Kind.CHAT)}
-    if type not in wanted or log.kind is None or log.kind in wanted[type]:
+    # Which of the other kinds it must be is said by the method, and so by the job.
+    fitting = "CONTINUED_PRE_TRAINING" if log.kind is Kind.TEXT else "FINE_TUNING"
+    if log.kind is None or type not in ("CONTINUED_PRE_TRAINING", "FINE_TUNING") or type == fitting:
         return
-    other = next(each for each, kinds in wanted.items() if log.kind in kinds)
     raise RequestError(
-        f"trainingDataConfig.s3Uri: its rows are {log.kind} data, which is for {other}; customizationType is {type}.",
+        f"trainingDataConfig.s3Uri: its rows are {log.kind} data, which is for {fitting}; customizationType is {type}.",
         field="trainingDataConfig.s3Uri",
     )
 
