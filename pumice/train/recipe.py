@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, ConfigDict, ValidationError
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from pumice.bases.resolve import DEFAULT
 from pumice.errors import InputError
@@ -227,7 +228,12 @@ def change(recipe: Recipe, settings: Mapping[str, str]) -> Recipe:
             place = place.setdefault(name, {})
             if not isinstance(place, dict):
                 raise InputError(f"{key}: {name} is no table.", fix="Every key is explained in docs/training.md.")
-        place[last] = _here(text) if key in PATHS else YAML(typ="safe").load(text)
+        try:
+            place[last] = _here(text) if key in PATHS else YAML(typ="safe").load(text)
+        except YAMLError:
+            raise InputError(
+                f"{key}={text} cannot be read.", fix="Write a number, a word, or a list: [a, b]."
+            ) from None
     return _located(make_recipe(values), _here)
 
 

@@ -137,13 +137,17 @@ def needed(shape: Shape, method: Method, weights: Weights, tokens: int, on_gpu: 
     """
     trained = weights.trained(shape.hidden_size, shape.layers, shape.parameters)
     copies = 1 + (method.reference and not weights.adapter) + (method.guide is not None)
-    each = FOUR_BITS if weights.four_bits else 2 if on_gpu and weights.adapter else 4
-    held = round(copies * shape.parameters * each)
+    held = copies * shape.parameters * (2 if on_gpu and weights.adapter else 4)
+    if weights.four_bits:
+        # Embeddings stay as they are, and compute in 32 bits.
+        embeddings = shape.vocabulary * shape.hidden_size
+        held = round(copies * ((shape.parameters - embeddings) * FOUR_BITS + embeddings * 4))
     # Squeezed, a layer keeps its input and what it needs is computed again, one layer at a time.
-    layers = shape.layers * 2 + KEPT_PER_LAYER if squeezed else shape.layers * KEPT_PER_LAYER
+    deep = weights.kept(shape.layers)
+    layers = deep * 2 + KEPT_PER_LAYER if squeezed else max(1, deep) * KEPT_PER_LAYER
     kept = tokens * layers * shape.hidden_size * (2 if on_gpu else 4)
     rows_of_logits = tokens if method.all_logits or not weights.packs else min(tokens, LOGITS_AT_ONCE)
-    logits = 3 * rows_of_logits * shape.vocabulary * 4
+    logits = 0 if method.classifier else 3 * rows_of_logits * shape.vocabulary * 4
     # Gradients come as what was kept goes; then Adam, beside its two running means, works with another copy.
     return (0 if on_gpu else PROCESS_BYTES) + held + trained * 8 + max(kept + logits, trained * 8)
 

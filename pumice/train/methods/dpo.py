@@ -18,7 +18,6 @@ class Dpo(Objective):
     reference: ClassVar = True
     all_logits: ClassVar = True
     proof: ClassVar = "pairs"
-    sequences: ClassVar = 2
     pace: ClassVar = 0.1
 
     beta: Rate = 0.1

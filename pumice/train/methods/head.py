@@ -28,3 +28,7 @@ class Head(Weights):
     def trained(self, hidden: int, layers: int, parameters: int) -> int:
         """A Llama-shaped block has about 10 * hidden squared weights; the head has one vector a class."""
         return min(parameters, min(self.blocks, layers) * round(10 * hidden**2)) + 10 * hidden
+
+    def kept(self, layers: int) -> int:
+        """Those of the trained blocks: nothing leads back through what lies below."""
+        return min(self.blocks, layers)

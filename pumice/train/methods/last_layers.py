@@ -23,3 +23,7 @@ class LastLayers(Weights):
     def trained(self, hidden: int, layers: int, parameters: int) -> int:
         """A Llama-shaped block has about 10 * hidden squared weights."""
         return min(parameters, min(self.blocks, layers) * round(10 * hidden**2))
+
+    def kept(self, layers: int) -> int:
+        """Those of the trained blocks: nothing leads back through what lies below."""
+        return min(self.blocks, layers)

@@ -38,8 +38,6 @@ class Method(BaseModel):
     """How its result is compared with the base."""
     classifier: ClassVar[bool] = False
     """True: the result gives classes or a score instead of text, and is a whole model."""
-    sequences: ClassVar[int] = 1
-    """Sequences that one row lays beside each other in a step."""
     reference: ClassVar[bool] = False
     """Whether it compares with where it starts: whole weights are then there twice."""
     all_logits: ClassVar[bool] = False
@@ -106,6 +104,10 @@ class Weights(Method):
     def trained(self, hidden: int, layers: int, parameters: int) -> int:
         """How many numbers of such a base are trained."""
         raise NotImplementedError
+
+    def kept(self, layers: int) -> int:
+        """Of how many of the layers activations are kept for the way back."""
+        return layers
 
     @property
     def in_front(self) -> int:

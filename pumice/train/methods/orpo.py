@@ -19,7 +19,6 @@ class Orpo(Objective):
     )
     all_logits: ClassVar = True
     proof: ClassVar = "pairs"
-    sequences: ClassVar = 2
     pace: ClassVar = 0.25
 
     beta: Rate = 0.1

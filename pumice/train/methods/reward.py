@@ -17,7 +17,6 @@ class Reward(Objective):
     paper: ClassVar = "Ouyang et al. 2022, Training language models to follow instructions, arXiv:2203.02155"
     proof: ClassVar = "ranking"
     classifier: ClassVar = True
-    sequences: ClassVar = 2
     pace: ClassVar = 0.25
 
     weights: Annotated[
