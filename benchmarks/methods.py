@@ -3,12 +3,14 @@
     python -m benchmarks.methods [NAME ...]
 
 Each recipe is run as a user runs it, by the command line, in one home. Runs are cut to about a minute of training each,
-so the curves show that a method learns, not how far it gets. `qlora` is left out where there is no GPU.
+so the curves show that a method learns, not how far it gets. `qlora` is left out where there is no GPU. The curve and
+its numbers replace those that stand in the method's page.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -22,18 +24,27 @@ from pumice.train import sizes
 from pumice.train.methods import METHODS
 
 ROOT = Path(__file__).parents[1]
-SHORT: dict[str, dict[str, str]] = {
-    "full": {"epochs": "2"},
-    "distill": {"distill.teacher": "smollm2-135m-instruct-q4_1"},
-}
-"""What a recipe is cut by, or needs here: its teacher is a base that no network is asked for."""
+HANDBOOK = ROOT / "pumice" / "handbook"
 EPOCHS = "3"
+OTHERWISE: dict[str, dict[str, str]] = {
+    "full": {"epochs": "2"},
+    # What `lora` made of the handbook is the teacher: no network is asked for one.
+    "distill": {
+        "distill.teacher": "lora@1",
+        "data": str(HANDBOOK / "facts.jsonl"),
+        "validation": str(HANDBOOK / "phrasings.jsonl"),
+    },
+}
+"""What a recipe is run with, in the place of its own."""
+PARAGRAPH = re.compile(r"Not drawn yet\.[^\n]*\n|!\[[^\n]*\n\n(?:[^\n]+\n)+")
 
 
 def main(names: list[str]) -> None:
-    """Run each, draw its curve, print a line."""
+    """Run each, draw its curve, print a line, and write what was found into its page."""
     columns = f"{'steps':>6} {'first loss':>11} {'last loss':>10} {'base':>8} {'tuned':>8} {'minutes':>8}"
     print(f"{'method':12} {columns}  score")
+    if "distill" in names and "lora" not in names:
+        names = ["lora", *names]
     with tempfile.TemporaryDirectory() as home:
         for name in names:
             if name == "qlora" and not sizes.machine().gpus:
@@ -45,15 +56,36 @@ def main(names: list[str]) -> None:
             report = from_json(found["report"])
             key = deciding(report.differences)
             base, tuned = (vars(scores)[key] for scores in (report.base, report.tuned))
-            losses = f"{found['first']['loss']:11.3f} {found['last']['loss']:10.3f}"
+            first, last = (found[end]["loss"] for end in ("first", "last"))
             scores = f"{base:8.3f} {tuned:8.3f} {minutes:8.1f}  {NAMES[key]}, {report.set}"
-            print(f"{name:12} {found['steps']:6} {losses} {scores}", flush=True)
+            print(f"{name:12} {found['steps']:6} {first:11.3f} {last:10.3f} {scores}", flush=True)
+            change = f"{NAMES[key]} went from {base:.3g} to {tuned:.3g} on {report.count} rows of the {report.set}"
+            write(name, f"{found['steps']} steps, loss {first:.3g} to {last:.3g}; {change}", minutes)
+
+
+def write(name: str, numbers: str, minutes: float) -> None:
+    """The curve and its numbers, in the place of those of the last run."""
+    page = ROOT / "docs" / "methods" / f"{name}.md"
+    settings = ", ".join(f"`{key}: {value.removeprefix(str(ROOT) + '/')}`" for key, value in settings_of(name).items())
+    start = "A new model" if name == "pretrain" else "The default base"
+    paragraph = (
+        f"![the loss of each step]({name}.svg)\n\n"
+        f"{start}, the recipe with {settings}, {sizes.cores()} CPU cores: {numbers}.\n"
+        f"The whole run took {minutes:.1f} minutes (`python -m benchmarks.methods {name}`).\n"
+    )
+    text, count = PARAGRAPH.subn(lambda _: paragraph, page.read_text("utf-8"), count=1)
+    assert count == 1, f"{page} has no place for the curve"
+    page.write_text(text, "utf-8")
+
+
+def settings_of(name: str) -> dict[str, str]:
+    """The keys of the recipe that are set here."""
+    return {"epochs": EPOCHS, **OTHERWISE.get(name, {})}
 
 
 def run(name: str, home: Path) -> dict[str, Any]:
     """The recipe's report, with the losses of its first and last step; the curve is drawn."""
-    settings = {"epochs": EPOCHS, **SHORT.get(name, {})}
-    given = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    given = [word for key, value in settings_of(name).items() for word in ("--set", f"{key}={value}")]
     asked = ["--yes"] if name == "pretrain" else []
     done = pumice(home, "run", str(ROOT / "recipes" / f"{name}.yaml"), *given, *asked, "--name", name)
     picture = ROOT / "docs" / "methods" / f"{name}.svg"
