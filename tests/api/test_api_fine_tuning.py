@@ -225,6 +225,23 @@ def test_a_running_job_says_when_it_will_end(side: Side) -> None:
     side.queue.finish(id, os.getpid(), JobState.STOPPED)
 
 
+def test_a_job_whose_comparison_has_no_loss_is_shown_without_one(side: Side) -> None:
+    """A head, a reward model and rlhf have scores of their own; one such job must not hide all others."""
+    job = side.queue.submit("run", {"model": "small", "data": "terminal.jsonl"})
+    side.queue.claim(job.id, os.getpid())
+    step = {"step": 1, "steps": 1, "epoch": 1.0, "loss": 2.0, "learning_rate": 1e-3, "tokens": 9, "seconds_left": 0}
+    side.queue.append(job.id, Event("step", step))
+    report = {"set": "held-out rows", "verdict": "better", "tuned": {"loss": None, "accuracy": 1.0}}
+    side.queue.append(job.id, Event("report", report))
+    side.queue.finish(job.id, os.getpid(), JobState.SUCCEEDED, model="small@1")
+    shown = next(each for each in side.client.fine_tuning.jobs.list() if each.id == f"ftjob-{job.id}")
+    assert shown.status == "succeeded"
+    [checkpoint] = side.client.fine_tuning.jobs.checkpoints.list(shown.id)
+    assert (checkpoint.metrics.train_loss, checkpoint.metrics.full_valid_loss) == (2.0, None)
+    [id] = shown.result_files
+    assert side.client.files.content(id).text.splitlines()[0] == "step,epoch,learning_rate,train_loss"
+
+
 @pytest.mark.parametrize(
     ("more", "param", "match"),
     [

@@ -306,7 +306,9 @@ def _valid_loss(story: Story) -> float | None:
     # Of rows that were trained on the loss would say nothing about new ones.
     if report is None or report["set"] == "recall of trained rows":
         return None
-    return float(report["tuned"]["loss"])
+    # A classifier has none, nor has what learned from rewards: their own scores are in the report.
+    loss: float | None = report["tuned"]["loss"]
+    return loss
 
 
 def _status(job: Job, story: Story, kept: Mapping[str, Any]) -> Status:
