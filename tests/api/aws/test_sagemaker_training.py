@@ -7,17 +7,18 @@ import re
 import tarfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from sagemaker_server import ENDLESS, FAST, ROLE, ROWS, Sage, channel, make_home, refusal, sagemaker
 
 from pumice.bases.resolve import DEFAULT
 from pumice.jobs.queue import Queue
 from pumice.records import Base
 from pumice.store.tables import open_database
-from pumice.train.methods import METHODS
 
 PAGE = Path(__file__).parents[3] / "docs" / "sagemaker.md"
 HUB = "arn:aws:sagemaker:us-east-1:aws:hub-content/SageMakerPublicHub/Model/{}/1.0.0"
@@ -180,11 +181,6 @@ def test_a_serverless_job_ends_in_its_package_group(sage: Sage) -> None:
     serverless = {"BaseModelArn": HUB.format("tiny"), "JobType": "FineTuning", "CustomizationTechnique": "SFT",
                   "Peft": "LORA", "SequenceLength": "1K"}  # fmt: skip
     with_package = {"HyperParameters": few, "ModelPackageConfig": {"ModelPackageGroupArn": group}}
-    for technique in ("DPO", "RLVR", "RLAIF"):
-        if {"DPO": "dpo"}.get(technique, "rlhf") not in METHODS:
-            asked = {**serverless, "CustomizationTechnique": technique}
-            told = refusal("ValidationException", sage.train, "wrong", uri, ServerlessJobConfig=asked, **with_package)
-            assert f"CustomizationTechnique {technique} cannot be trained" in told
     sage.train("serverless", uri, ServerlessJobConfig=serverless, **with_package)
     sage.wait("training_job_completed_or_stopped", TrainingJobName="serverless")
     done = sage.show("serverless")
@@ -200,6 +196,39 @@ def test_a_serverless_job_ends_in_its_package_group(sage: Sage) -> None:
     sage.sm.stop_training_job(TrainingJobName="long")
     (spec,) = [job.spec for job in queue.list() if job.spec["name"] == "long"]
     assert spec["max_length"] == 1024
+
+
+@pytest.mark.parametrize(
+    ("technique", "more", "reward", "names"),
+    [
+        ("RLVR", {"EvaluatorArn": "arn:aws:lambda:us-east-1:1:function:g"}, None, "no reward function or prompt"),
+        ("RLAIF", {"EvaluatorArn": "arn:any"}, "tiny", "no reward function or prompt"),
+        ("RLAIF", {}, None, "RLAIF is judged by a model, and HyperParameters names none"),
+        ("RLAIF", {}, "exact", "RLAIF is judged by a model, and HyperParameters names none"),
+        ("RLAIF", {}, "length:soon", 'rlhf.reward = "length:soon"; it must be exact'),
+    ],
+)
+def test_a_judge_of_another_sort_is_no_string_comparison(
+    sage: Sage, technique: str, more: dict[str, str], reward: str | None, names: str
+) -> None:
+    uri = sage.upload("judged.jsonl", ROWS)
+    serverless = {"BaseModelArn": HUB.format("tiny"), "JobType": "FineTuning", "CustomizationTechnique": technique}
+    given = {"HyperParameters": {"rlhf.reward": reward} if reward else {}, "ServerlessJobConfig": serverless | more}
+    assert names in refusal("ValidationException", sage.train, "wrong", uri, **given)
+
+
+@pytest.mark.parametrize(("technique", "reward"), [("RLVR", "exact"), ("RLAIF", "tiny")])
+def test_rewards_by_rule_and_by_model_reach_the_recipe(sage: Sage, technique: str, reward: str) -> None:
+    uri, name = sage.upload("judged.jsonl", ROWS), technique.lower()
+    serverless = {"BaseModelArn": HUB.format("tiny"), "JobType": "FineTuning", "CustomizationTechnique": technique}
+    given = {"rlhf.reward": reward} if technique == "RLAIF" else {}
+    sage.train(name, uri, ServerlessJobConfig=serverless, HyperParameters=given)
+    # It may have ended by itself.
+    with suppress(ClientError):
+        sage.sm.stop_training_job(TrainingJobName=name)
+    queue = Queue(open_database(sage.home.database), sage.home)
+    (spec,) = [job.spec for job in queue.list() if job.spec["name"] == name]
+    assert (spec["method"], (spec["rlhf"] or {"reward": "exact"})["reward"]) == ("rlhf", reward)
 
 
 def test_the_pages_example_trains_serves_and_answers(sage: Sage, capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,7 +24,7 @@ from pumice.api.training import read_story
 from pumice.bases.catalogue import CATALOGUE
 from pumice.records import Document, Job
 from pumice.store.s3 import Objects, split
-from pumice.train.methods import METHODS
+from pumice.train import scorers
 from pumice.train.recipe import Recipe
 from pumice.train.rules import keys_of
 
@@ -141,7 +141,10 @@ def _recipe(platform: Platform, request: Mapping[str, Any]) -> dict[str, Any]:
             raise AwsError("ValidationException", f"HyperParameters: {key!r} is no key of a recipe.{near(key, known)}")
     values = training.settings(given)
     if serverless := request.get("ServerlessJobConfig"):
-        return {**_serverless(platform, serverless), **values}
+        values = {**_serverless(platform, serverless), **values}
+        if serverless.get("CustomizationTechnique") == "RLAIF":
+            _check_judge(values)
+        return values
     image = request.get("AlgorithmSpecification", {}).get("TrainingImage", "")
     if "pumice" not in image:
         raise AwsError(
@@ -157,16 +160,32 @@ def _serverless(platform: Platform, config: Mapping[str, Any]) -> dict[str, Any]
         raise AwsError(
             "ValidationException", "ServerlessJobConfig.JobType Evaluation: use Bedrock's CreateEvaluationJob."
         )
-    technique = config.get("CustomizationTechnique", "SFT")
-    method = TECHNIQUES[technique] or ("lora" if config.get("Peft") == "LORA" else None)
-    if method is not None and method not in METHODS:
+    if "EvaluatorArn" in config:
         raise AwsError(
             "ValidationException",
-            f"ServerlessJobConfig.CustomizationTechnique {technique} cannot be trained here; SFT can.",
+            "ServerlessJobConfig.EvaluatorArn: no reward function or prompt of SageMaker's runs here. Leave it out; "
+            "HyperParameters name the scorer as rlhf.reward: exact, json, regex:…, length:N or a reward model.",
         )
+    technique = config.get("CustomizationTechnique", "SFT")
+    method = TECHNIQUES[technique] or ("lora" if config.get("Peft") == "LORA" else None)
     # `4K`, as the model of the request has it.
     length = {"max_length": int(config["SequenceLength"][:-1]) * 1024} if "SequenceLength" in config else {}
     return {"model": _base(platform, config["BaseModelArn"]), **({"method": method} if method else {}), **length}
+
+
+def _check_judge(values: Mapping[str, Any]) -> None:
+    """Raise `AwsError` for a recipe whose scorer is no model; a word that is no scorer the recipe itself refuses."""
+    table = values.get("rlhf")
+    try:
+        kind = scorers.read(str(table.get("reward", "exact")) if isinstance(table, dict) else "exact").kind
+    except ValueError:
+        return
+    if kind != "model":
+        raise AwsError(
+            "ValidationException",
+            "ServerlessJobConfig.CustomizationTechnique: RLAIF is judged by a model, and HyperParameters names none. "
+            "Name a registered reward model there as rlhf.reward, or take RLVR: it compares with each row's answer.",
+        )
 
 
 def _base(platform: Platform, arn: str) -> str:
