@@ -11,6 +11,10 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from pumice.errors import InputError
 from pumice.evaluate.compare import deciding
@@ -55,32 +59,55 @@ class Result:
     score: float
     """Larger is better; -infinity for a trial that failed."""
 
+    def to_json(self) -> dict[str, Any]:
+        """As `--json` shows it: the score under its name, or why the trial failed."""
+        outcome = {self.name: self.score} if self.model else {"error": self.job.error}
+        return {"settings": dict(self.settings), "job": self.job.id, "model": self.model, **outcome}
+
 
 def parse(texts: Sequence[str]) -> tuple[Values, ...]:
     """`lora.r=8,16` and `learning_rate=1e-4..1e-2`. Raises `InputError` for anything else."""
-    found = []
+    found: dict[str, Values] = {}
     for text in texts:
-        key, equals, given = text.partition("=")
-        if not equals or not given:
+        key, _, given = text.partition("=")
+        if not given.strip():
             raise InputError(f"--over {text}: write KEY=VALUE,VALUE or KEY=LOW..HIGH.", fix="As in --over lora.r=8,16")
-        low, dots, high = given.partition("..")
-        if not dots:
-            found.append(Values(key, tuple(word.strip() for word in given.split(","))))
-            continue
+        if key in found:
+            raise InputError(
+                f"--over {text}: {key} is given twice.", fix=f"Write all its values in one: --over {key}=A,B,C"
+            )
+        low, _, high = given.partition("..")
         try:
             ends = float(low), float(high)
         except ValueError:
-            raise InputError(f"--over {text}: {low} and {high} are no numbers.", fix="As in 1e-4..1e-2") from None
+            found[key] = Values(key, _words(text, given))
+            continue
         if not ends[0] < ends[1]:
             raise InputError(f"--over {text}: {low} is not below {high}.", fix="Write the smaller number first.")
-        found.append(Values(key, (), *ends))
+        found[key] = Values(key, (), *ends)
     if not found:
         raise InputError("Nothing varies.", "A sweep tries values of recipe keys.", "As in --over lora.r=8,16")
-    return tuple(found)
+    return tuple(found.values())
+
+
+def _words(text: str, given: str) -> tuple[str, ...]:
+    """The items of a YAML list as they are written, for `change` to read: `[a,b],c` are `[a,b]` and `c`."""
+    try:
+        items = YAML(typ="safe", pure=True).compose(f"[{given}]").value
+    except YAMLError:
+        raise InputError(
+            f"--over {text}: {given} cannot be read as values.",
+            "Between two commas stands a number, a word or a list.",
+            "Put a word with commas or brackets in it in quotes.",
+        ) from None
+    return tuple(given[item.start_mark.index - 1 : item.end_mark.index - 1] for item in items)
 
 
 def plan(space: Sequence[Values], trials: int | None, seed: int) -> list[dict[str, str]]:
-    """The settings of each trial: the whole grid, or so many drawn from it without repeating one."""
+    """The settings of each trial: the whole grid, or so many drawn without repeating one.
+
+    Fewer come where there are no more different ones.
+    """
     ranges = [values.key for values in space if not values.words]
     if ranges and trials is None:
         raise InputError(
@@ -93,7 +120,14 @@ def plan(space: Sequence[Values], trials: int | None, seed: int) -> list[dict[st
             for words in itertools.product(*(values.words for values in space))
         ]
         return grid if trials is None or trials >= len(grid) else dice.sample(grid, trials)
-    return [{values.key: values.draw(dice) for values in space} for _ in range(trials or 0)]
+    # Ranges of few whole numbers repeat themselves: a hundred draws for each trial find all that there are.
+    wanted, different = trials or 0, {}
+    for _ in range(100 * wanted):
+        each = {values.key: values.draw(dice) for values in space}
+        different[tuple(each.values())] = each
+        if len(different) == wanted:
+            break
+    return list(different.values())
 
 
 def sweep(
@@ -106,9 +140,16 @@ def sweep(
     """Each trial's result as it ends; no trial is begun when `minutes` are over. `run` makes and follows one job.
 
     Every recipe is made before the first is run, so that a mistake costs nothing. A trial that fails is a result; one
-    that was stopped ends the sweep. Raises `InputError` where no rows are held out: nothing could be compared.
+    that was stopped ends the sweep. Raises `InputError` where no rows are held out: nothing could be compared; and
+    for `pretrain`, which asks before each run.
     """
     recipes = [change(recipe, each) for each in settings]
+    if any(each.method == "pretrain" for each in recipes):
+        raise InputError(
+            "method: pretrain cannot be swept.",
+            "It trains at 1 % of the tokens first, and asks before it goes on; a sweep asks nothing.",
+            "Train one new model at a time: pumice run",
+        )
     began = time.monotonic()
     for each, varied in zip(settings, recipes, strict=True):
         if minutes is not None and time.monotonic() - began > 60 * minutes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,10 @@ from pumice.jobs.queue import Queue
 from pumice.records import Base, Job, JobState
 from pumice.registry.models import Registry
 from pumice.store.tables import open_database
-from pumice.sweep import Values, best, parse, plan, sweep
-from pumice.train.recipe import Recipe, make_recipe
+from pumice.sweep import Values, best, judged, parse, plan, sweep
+from pumice.train.recipe import Recipe, change, make_recipe
+
+PRETRAIN = {"method": "pretrain"}
 
 
 def test_values_are_read_from_words() -> None:
@@ -24,13 +27,26 @@ def test_values_are_read_from_words() -> None:
         Values("lora.r", ("8", "16")),
         Values("learning_rate", (), 1e-4, 1e-2),
     )
+    # Lists are values too, and only two numbers make a range.
+    assert parse(["lora.targets=[q_proj,v_proj], all-linear", 'rlhf.reward=exact,"regex:[a,b]"', "data=../a,../b"]) == (
+        Values("lora.targets", ("[q_proj,v_proj]", "all-linear")),
+        Values("rlhf.reward", ("exact", '"regex:[a,b]"')),
+        Values("data", ("../a", "../b")),
+    )
+    targets = [
+        change(make_recipe({"data": "d"}), each).lora for each in plan(parse(["lora.targets=[q],all-linear"]), None, 0)
+    ]
+    assert [knobs and knobs.targets for knobs in targets] == [("q",), "all-linear"]
 
 
 @pytest.mark.parametrize(
     ("texts", "sentence"),
     [
         (["lora.r"], "write KEY=VALUE,VALUE or KEY=LOW..HIGH"),
-        (["lora.r=a..b"], "a and b are no numbers"),
+        (["lora.r= "], "write KEY=VALUE,VALUE or KEY=LOW..HIGH"),
+        (["lora.r=8,,16"], "8,,16 cannot be read as values"),
+        (["lora.targets=[q_proj,v_proj"], "cannot be read as values"),
+        (["lora.r=8", "lora.r=16"], "lora.r is given twice"),
         (["lora.r=9..3"], "9 is not below 3"),
         ([], "Nothing varies"),
     ],
@@ -47,6 +63,18 @@ def test_a_grid_is_run_whole_or_drawn_from_without_repeats() -> None:
     drawn = plan(space, 4, 0)
     assert len({tuple(each.items()) for each in drawn}) == 4 and drawn == plan(space, 4, 0) != plan(space, 4, 1)
     assert plan(space, 99, 0) == grid
+
+
+def test_a_range_repeats_nothing_either() -> None:
+    assert sorted(each["lora.r"] for each in plan(parse(["lora.r=8..9"]), 4, 0)) == ["8", "9"]
+    drawn = plan(parse(["lora.r=1..6", "epochs=1,2"]), 12, 0)
+    assert len({tuple(each.items()) for each in drawn}) == 12
+
+
+def test_a_trial_that_failed_is_shown_with_its_error() -> None:
+    job = Job("j1", "run", JobState.FAILED, {}, datetime.now(UTC), error="The disk is full.")
+    shown = judged({"lora.r": "8"}, job, lambda name: pytest.fail(name)).to_json()
+    assert shown == {"settings": {"lora.r": "8"}, "job": "j1", "model": None, "error": "The disk is full."}
 
 
 def test_a_range_is_drawn_from_within_its_ends() -> None:
@@ -94,4 +122,15 @@ def test_the_best_trial_is_the_one_that_did_best_on_what_was_held_out(
     assert list(sweep(recipe, [{"epochs": "1"}], 0.0, run, registry.find)) == []
     with pytest.raises(InputError, match="epochs = "):
         list(sweep(recipe, [{"epochs": "1"}, {"epochs": "-1"}], None, run, registry.find))
+
+    # Nor does a value that is no YAML, or a method that would ask first.
+    def never(varied: Recipe) -> Job:
+        pytest.fail("a trial was run")
+
+    for values, sentence in (
+        ({"lora.targets": "[q"}, r"lora.targets=\[q cannot be read"),
+        (PRETRAIN, "cannot be swept"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            list(sweep(make_recipe({"data": recipe.data}), [{"epochs": "1"}, values], None, never, registry.find))
     database.dispose()

@@ -111,10 +111,7 @@ def sweep(
         results.append(result)
     winner = sweeps.best(results)
     if as_json:
-        shown = [
-            {"settings": dict(each.settings), "job": each.job.id, "model": each.model, each.name or "error": each.score}
-            for each in results
-        ]
+        shown = [each.to_json() for each in results]
         show.document({"trials": shown, "best": winner.model if winner else None})
     show.say()
     order = sorted(results, key=lambda each: -each.score)
