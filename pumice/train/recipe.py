@@ -23,7 +23,7 @@ from pumice.store.s3 import is_uri
 from pumice.train import defaults
 from pumice.train.methods import METHODS, Method, Objective, Tables, Weights, field
 from pumice.train.mistakes import mistakes
-from pumice.train.rules import Count, Name, Rate, Rule, Switch, Text, Whole
+from pumice.train.rules import Count, Name, Rate, Rule, Switch, Text, Whole, placed
 from pumice.train.yamlfile import Places, read_yaml
 
 NOWHERE = Places()
@@ -193,29 +193,33 @@ def read_recipe(path: Path, uri: str | None = None) -> Recipe:
     folder = path.expanduser().resolve().parent
     named = {key: value for key, value in dict(recipe).items() if value and key in PATHS}
     paths = {key: _beside(value, folder, uri) for key, value in named.items()}
-    if recipe.model.startswith((".", "~")) or recipe.model.endswith(".gguf"):
-        paths["model"] = str(folder / Path(recipe.model).expanduser())
     return _located(recipe.model_copy(update=paths), lambda word: _beside(word, folder, uri))
 
 
 def _located(recipe: Recipe, find: Callable[[str], str]) -> Recipe:
-    """The recipe with the files that its method's table names where `find` says."""
+    """The recipe with its model, and the files and models that its method's table names, where `find` says."""
     table: Method | None = dict(recipe)[field(recipe.method)]
-    return recipe.model_copy(update={field(recipe.method): table.located(find)}) if table else recipe
+    tables = {field(recipe.method): table.located(find)} if table else {}
+    return recipe.model_copy(update={"model": placed(recipe.model, find), **tables})
 
 
 def _here(word: str) -> str:
     """A word on the command line for a file, from anywhere; an address in S3 is one already."""
-    return word if is_uri(word) else str(Path(word).expanduser().resolve())
+    return word if is_uri(word) else str(_path(word).resolve())
 
 
 def _beside(word: str, folder: Path, uri: str | None) -> str:
     """What a word means in a recipe that lies in `folder`, and perhaps at `uri` in S3."""
     if is_uri(word):
         return word
-    if uri and not Path(word).is_absolute():
+    if uri and not _path(word).is_absolute():
         return f"{uri.rpartition('/')[0]}/{word}"
-    return str(folder / word)
+    return str(folder / _path(word))
+
+
+def _path(word: str) -> Path:
+    """`~/` is the user's own folder; any other `~` is part of a name."""
+    return Path(word).expanduser() if word.startswith("~/") else Path(word)
 
 
 def change(recipe: Recipe, settings: Mapping[str, str]) -> Recipe:

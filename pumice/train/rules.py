@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -27,6 +28,11 @@ Name = Annotated[
     Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"),
     Rule("letters, digits, dots, dashes and underscores, 63 at most, a letter or digit first"),
 ]
+
+
+def placed(word: str, find: Callable[[str], str]) -> str:
+    """A word for a model, where `find` says if it is a path: it begins with `.` or `~`, or ends with `.gguf`."""
+    return find(word) if word.startswith((".", "~")) or word.endswith(".gguf") else word
 
 
 def keys_of(model: type[BaseModel]) -> dict[str, FieldInfo]:

@@ -19,6 +19,7 @@ import re2
 from pumice.data.words import normalised, segmented
 from pumice.errors import InputError
 from pumice.store.s3 import is_uri
+from pumice.train.rules import placed
 
 Scorer = Callable[[str, str, Mapping[str, Any]], float]
 """A reward for what the user last said, the answer to it, and the row's other columns. More is better."""
@@ -65,9 +66,11 @@ def checked(word: str) -> str:
 
 
 def located(word: str, find: Callable[[str], str]) -> str:
-    """The word with its file where `find` says; one that names no file as it is."""
+    """The word with its file, or the folder of its model, where `find` says; one that names neither as it is."""
     known = read(word)
-    return f"{find(known.file)}:{known.detail}" if known.kind == "python" else word
+    if known.kind == "python":
+        return f"{find(known.file)}:{known.detail}"
+    return placed(word, find) if known.kind == "model" else word
 
 
 def scorer(word: str) -> Scorer:

@@ -11,7 +11,7 @@ from pumice.bases.resolve import DEFAULT
 from pumice.errors import InputError, NotFoundError
 from pumice.records import Base
 from pumice.train.methods import METHODS, Lora, Objective, Tables, Weights, field
-from pumice.train.recipe import Recipe, make_recipe, read_recipe, resolve_recipe, write_recipe
+from pumice.train.recipe import Recipe, change, make_recipe, read_recipe, resolve_recipe, write_recipe
 from pumice.train.rules import keys_of
 
 ROOT = Path(__file__).parents[2]
@@ -122,6 +122,40 @@ def test_paths_are_relative_to_the_recipe_and_names_stay_names(tmp_path: Path) -
     assert read_recipe(written(tmp_path, "data: /abs/faq.jsonl\nmodel: org/name@v1\n")).model == "org/name@v1"
     assert read_recipe(written(tmp_path, "data: /abs/faq.jsonl\n")).data == "/abs/faq.jsonl"
     assert read_recipe(path.with_name("recipe.yaml")).model == DEFAULT
+
+
+@pytest.mark.parametrize("key", ["model", "distill.teacher", "rlhf.reward"])
+@pytest.mark.parametrize(
+    ("word", "place"),
+    [
+        ("./m", "m"),
+        ("../m", "../m"),
+        ("m.gguf", "m.gguf"),
+        ("~/m", Path.home() / "m"),
+        ("~nobody/m", "~nobody/m"),
+        ("/d/m.gguf", "/d/m.gguf"),
+        ("org/m", None),
+        ("faq@2", None),
+    ],
+)
+def test_a_model_that_is_a_path_is_found_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, word: str, place: str | Path | None
+) -> None:
+    """Relative to the recipe where that names it, and to where pumice is started where the command line does."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    table, _, knob = key.rpartition(".")
+    line = f"method: {table}\n{table}: {{{knob}: {word}}}\n" if table else f"model: {word}\n"
+
+    def named(recipe: Recipe) -> str:
+        return (recipe.knobs.guide or "") if table else recipe.model
+
+    recipe = read_recipe(written(tmp_path, "data: faq.jsonl\n" + line))
+    assert named(recipe) == (str(tmp_path / place) if place else word)
+    changed = change(recipe, {key: word})
+    assert named(changed) == (str((elsewhere / place).resolve()) if place else word)
+    assert named(change(changed, {"epochs": "1"})) == named(changed)
 
 
 def test_a_data_file_alone_is_a_recipe() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 from pumice.records import Example, Kind
 from pumice.train.methods.method import Objective
-from pumice.train.rules import Count, Rate, Text
+from pumice.train.rules import Count, Rate, Text, placed
 
 
 class Distill(Objective):
@@ -34,6 +35,10 @@ class Distill(Objective):
         if self.source == "logits" or example.messages[-1]["role"] != "assistant":
             return (example,)
         return (replace(example, messages=example.messages[:-1]),)
+
+    def located(self, find: Callable[[str], str]) -> Self:
+        """The same knobs with a teacher's folder or file where `find` says."""
+        return self.model_copy(update={"teacher": placed(self.teacher, find)})
 
     @property
     def guide(self) -> str | None:
