@@ -15,6 +15,7 @@ from pumice.engine.contract import Engine
 from pumice.engine.pool import Pool
 from pumice.errors import InputError, NotFoundError, UnavailableError
 from pumice.records import Base, Model, Stage
+from pumice.registry.card import ALONE
 from pumice.registry.models import Registry
 from pumice.registry.start import as_base, base_of
 
@@ -89,7 +90,9 @@ class Names:
 
     def bases(self) -> list[str]:
         """The default base, and the base of everything registered."""
-        return sorted({resolve.DEFAULT, *(model.base for model in self._registry.list())})
+        # What stands on itself has no base that anything else could ask.
+        under = {model.base for model in self._registry.list() if not model.base_source.startswith(ALONE)}
+        return sorted({resolve.DEFAULT, *under})
 
     def _version(self, model: Model) -> Served:
         # A version never changes once it is registered, so what was prepared stays true.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,14 @@ async def test_a_full_fine_tune_answers_with_its_own_weights(names: Names, home:
         assert [folder for folder, _, _ in await pool.stats()] == [served.base.folder.resolve()]
     finally:
         await pool.stop()
+
+
+def test_a_model_from_nothing_answers_and_what_it_was_before_does_not(names: Names, home: Home, own: Base) -> None:
+    before = replace(own, name="untrained-10M", source="new:10M")
+    register(home, before, "fresh", own.folder, method="full")
+    assert {"fresh", "fresh@1"} <= names.all().keys() and before.name not in names.all()
+    for name in names.all():
+        assert names.find(name).id
 
 
 def test_a_name_from_outside_is_no_path_and_no_download(names: Names, tiny: Base) -> None:
