@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,12 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from live_server import register, serving
 
+from pumice.api.aws.bedrock import custom_models
 from pumice.api.aws.services import BEDROCK
 from pumice.bases import resolve
 from pumice.config import Home
 from pumice.jobs.queue import Queue
-from pumice.records import Base, Job
+from pumice.records import Base, Job, Model, Report, Scores, Stage
 from pumice.registry.models import Registry
 from pumice.store.tables import open_database
 
@@ -178,6 +180,51 @@ def test_the_model_is_a_custom_model(trained: dict[str, Any], cloud: Cloud) -> N
     assert "tiny" in {each["modelName"] for each in cloud.bedrock.list_custom_models()["modelSummaries"]}
     tags = cloud.bedrock.list_tags_for_resource(resourceARN=arn)["tags"]
     assert tags == [{"key": "team", "value": "lab"}]
+
+
+@pytest.mark.parametrize(
+    ("method", "exact_match", "type"),
+    [
+        ("import", None, "IMPORTED"),
+        ("lora", 0.5, "FINE_TUNING"),
+        ("full", None, "CONTINUED_PRE_TRAINING"),
+        ("cpt", None, "CONTINUED_PRE_TRAINING"),
+        ("pretrain", None, "CONTINUED_PRE_TRAINING"),
+        ("distill", 0.5, "DISTILLATION"),
+        ("rlhf", None, "REINFORCEMENT_FINE_TUNING"),
+        ("dpo", None, "FINE_TUNING"),
+        ("kto", None, "FINE_TUNING"),
+        ("orpo", None, "FINE_TUNING"),
+        ("reward", None, "FINE_TUNING"),
+        ("head", None, "FINE_TUNING"),
+    ],
+)
+def test_a_version_that_came_another_way_has_the_type_of_its_method(
+    home: Home, method: str, exact_match: float | None, type: str
+) -> None:
+    scores = Scores(
+        loss=1.0, perplexity=2.0, exact_match=exact_match, token_f1=None, rouge_l=None, stopped=None, general_loss=1.0
+    )
+    report = Report("held-out rows", 3, scores, scores, {}, "undecided", None)
+    model = Model(
+        name="came",
+        version=1,
+        stage=Stage.CANDIDATE,
+        folder=home.models,
+        method=method,
+        adapter=False,
+        base="any",
+        base_sha256="",
+        base_source="folder:any",
+        template_sha256="",
+        data_sha256="",
+        job=None,
+        created=datetime.now(UTC),
+        recipe={},
+        report=report,
+    )
+    shown = custom_models.summary(model, Registry(open_database(home.database), home), {})
+    assert shown["customizationType"] == type
 
 
 def test_a_deleted_model_is_gone_and_its_number_with_it(cloud: Cloud, tiny: Base, tmp_path: Path) -> None:

@@ -15,9 +15,10 @@ from pumice.api.openai.refusals import near
 from pumice.api.platform import Platform
 from pumice.api.training import Story
 from pumice.errors import ConflictError, NotFoundError
-from pumice.records import Model
+from pumice.records import Kind, Model
 from pumice.registry.imports import METHOD as IMPORTED
 from pumice.registry.models import Registry
+from pumice.train.methods import METHODS
 
 _ECHOED = ("hyperParameters", "trainingDataConfig", "validationDataConfig", "outputDataConfig")
 _FILTERS = {
@@ -25,6 +26,14 @@ _FILTERS = {
     "foundationModelArnEquals": "baseModelArn",
     "modelStatus": "modelStatus",
 }
+_TYPES = {
+    IMPORTED: "IMPORTED",
+    "cpt": "CONTINUED_PRE_TRAINING",
+    "pretrain": "CONTINUED_PRE_TRAINING",
+    "distill": "DISTILLATION",
+    "rlhf": "REINFORCEMENT_FINE_TUNING",
+}
+"""Bedrock's word for a method; of all others it is fine-tuning, on texts it is not."""
 _BASE_NAME = 63
 """Characters of `baseModelName`."""
 
@@ -107,8 +116,9 @@ def _types(platform: Platform) -> dict[str, str]:
 
 def _guess(model: Model) -> str:
     """What Bedrock would call the way that a version came by."""
-    if model.method == IMPORTED:
-        return "IMPORTED"
-    # Texts have no answers that could match.
-    text = model.report is not None and model.report.base.exact_match is None
+    if model.method in _TYPES:
+        return _TYPES[model.method]
+    # Of a method that reads texts as well as answers, the report tells which: texts have no answers that could match.
+    reads = model.method in METHODS and Kind.TEXT in METHODS[model.method].kinds
+    text = reads and model.report is not None and model.report.base.exact_match is None
     return "CONTINUED_PRE_TRAINING" if text else "FINE_TUNING"
