@@ -17,15 +17,17 @@ One key of a recipe, `method`, says how to train. There are two sorts.
 
 - **Weights** say which numbers change; they learn the answers that your data gives.
 - **Objectives** say what else there is to learn from. They name the weights that they train in their own table,
-  `weights: lora` by default, and the table of those weights may stand beside theirs:
+  `weights: lora` by default:
 
 ```yaml
 model: faq@1            # the reference of dpo is where it starts: here your own tuned model
 data: choices.jsonl
 method: dpo
 dpo: {beta: 0.1, weights: lora}
-lora: {r: 8}
 ```
+
+The table of those weights, such as `lora: {r: 8}`, may stand beside theirs. It is for new adapters: one that goes on,
+as here, keeps its own knobs ([`start`](training.md#the-keys-of-a-recipe)).
 
 | you have | take |
 |---|---|
@@ -40,7 +42,11 @@ lora: {r: 8}
 | a large model that is too dear to serve | [distill](methods/distill.md) |
 | a language or notation that no base knows, and very much text | [pretrain](methods/pretrain.md) |
 
-`pumice methods` prints this table; `make bench` runs each recipe on the default base and draws its curve.
+`pumice methods` prints the table below. `make bench` runs each recipe and draws its curve: `pretrain` makes a new
+model, and all others start from the default base; `qlora` is left out where there is no GPU.
+
+There is no method `adapter` (the bottleneck layers of Houlsby et al. 2019, arXiv:1902.00751): peft has none in the
+version that Pumice is pinned to, 0.21.
 
 """
 
