@@ -81,7 +81,7 @@ def models_export(
 
 @app.command("import")
 def models_import(
-    folder: Annotated[Path, typer.Argument(help="A whole model (safetensors), or a LoRA adapter as peft saves it.")],
+    folder: Annotated[Path, typer.Argument(help="A whole model (safetensors), or an adapter as peft saves it.")],
     name: Annotated[str, typer.Option("--name", help="Name to register under.")],
     base: Annotated[
         str | None, typer.Option("--base", help="What it was made from; by default what its own files say.")
