@@ -168,6 +168,47 @@ def test_what_has_no_equal_is_told(tmp_path: Path, text: str, sentence: str) -> 
         imported(tmp_path, text)
 
 
+LLAMA, AXO = "model_name_or_path: org/base\ndataset: rows\n", "base_model: org/base\ndatasets: [rows.jsonl]\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "method", "left"),
+    [
+        (LLAMA + "quantization_bit: 8\n", "lora", {"quantization_bit": "in 16 or 32 bits, or with qlora in 4"}),
+        (LLAMA + "quantization_bit: 4\nuse_dora: true\n", "qlora", {"use_dora": "dora is another method"}),
+        (LLAMA + "quantization_bit: 8\nuse_dora: true\n", "dora", {"quantization_bit": "with qlora in 4"}),
+        (LLAMA + "use_dora: true\nuse_rslora: true\n", "dora", {"use_rslora": "rslora is another method"}),
+        (LLAMA + "use_dora: false\nquantization_bit: 4\n", "qlora", {}),
+        (LLAMA + "finetuning_type: full\nquantization_bit: 4\n", "full", {"quantization_bit": "qlora in 4"}),
+        (LLAMA + "pref_beta: 0.2\npref_loss: ipo\n", "lora", {"pref_beta": "of dpo, kto and orpo", "pref_loss": "dpo"}),
+        (LLAMA + "stage: dpo\npref_loss: ipo\n", "dpo", {"pref_loss": "ipo has no equal"}),
+        (AXO + "rl: orpo\nrl_beta: 0.2\n", "orpo", {"rl_beta": "of dpo and kto"}),
+        (AXO + "adapter: qlora\npeft_use_dora: true\n", "qlora", {"peft_use_dora": "dora is another method"}),
+        (AXO + "reward_model: true\nrl: dpo\n", "reward", {"rl": "a reward model is trained"}),
+        (AXO + "pretraining_dataset: [a.jsonl]\n", "cpt", {"datasets": "pretraining_dataset"}),
+        (
+            AXO.replace("rows.jsonl", "{data_files: [a, b], path: json}, c"),
+            "full",
+            {"datasets": "put the rows of b, c"},
+        ),
+    ],
+)
+def test_what_is_not_used_is_listed_with_the_reason(
+    tmp_path: Path, text: str, method: str, left: dict[str, str]
+) -> None:
+    recipe, found, _ = imported(tmp_path, text)
+    assert recipe["method"] == method and found.keys() == left.keys()
+    assert all(why in found[key] for key, why in left.items())
+
+
+def test_a_data_set_that_is_not_here_is_noted(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "dataset_info.json").write_text(json.dumps({"rows": {"hf_hub_url": "org/rows"}}))
+    recipe, _, notes = imported(tmp_path, LLAMA)
+    assert recipe["data"] == str(tmp_path / "data" / "rows.json")
+    assert notes == ("rows has no file_name in dataset_info.json: save its rows as rows.json, which data names.",)
+
+
 def test_what_was_made_can_be_written_and_read(tmp_path: Path) -> None:
     path = tmp_path / "theirs.yaml"
     path.write_text(AXOLOTL)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pumice.errors import InputError
@@ -40,6 +41,9 @@ IGNORED: Mapping[str, str] = {
     "gradient_checkpointing": "it is switched on where memory is short",
     "load_in_8bit": "bases train in 16 or 32 bits, or with qlora in 4",
     "special_tokens": "the base's own are used",
+    "rl_beta": "it is of dpo and kto",
+    "rl": "a reward model is trained",
+    "datasets": "the data is that of pretraining_dataset",
 }
 METHODS = frozenset({"dpo", "kto", "orpo", "grpo"})
 LORA: Mapping[str, str] = {"lora_r": "r", "lora_alpha": "alpha", "lora_dropout": "dropout"}
@@ -59,8 +63,8 @@ def read(reading: Reading) -> None:
         )
     if method == "orpo":
         reading.rename({"orpo_alpha": "orpo.beta"})
-    if (beta := reading.take("rl_beta")) is not None and method in ("dpo", "kto"):
-        reading.put(f"{method}.beta", beta)
+    if method in ("dpo", "kto"):
+        reading.rename({"rl_beta": f"{method}.beta"})
     if method == "rlhf":
         reading.notes.append("grpo became rlhf; rlhf.reward must name a scorer or a registered reward model.")
     if "max_length" in reading.recipe:
@@ -70,9 +74,9 @@ def read(reading: Reading) -> None:
 
 
 def _method(reading: Reading, weights: str) -> str:
-    kind = reading.take("rl")
     if reading.take("reward_model"):
         return "reward"
+    kind = reading.take("rl")
     if kind is None:
         return "cpt" if reading.given.get("pretraining_dataset") else weights
     if kind not in METHODS:
@@ -87,8 +91,8 @@ def _weights(reading: Reading) -> str:
         return "full"
     if kind not in ("lora", "qlora"):
         raise InputError(f"adapter: {kind} has no equal here.", "Known are lora and qlora, or none for full.")
-    four, dora, rslora = (reading.take(key) for key in ("load_in_4bit", "peft_use_dora", "peft_use_rslora"))
-    name = "qlora" if kind == "qlora" or four else "dora" if dora else "rslora" if rslora else "lora"
+    kind = "qlora" if reading.take("load_in_4bit") else kind
+    name = reading.refine(kind, {"peft_use_dora": "dora", "peft_use_rslora": "rslora"})
     for theirs, ours in LORA.items():
         if (value := reading.take(theirs)) is not None:
             reading.put(f"{name}.{ours}", value)
@@ -99,24 +103,22 @@ def _weights(reading: Reading) -> str:
 
 
 def _data(reading: Reading) -> None:
-    """The first data set's file or hub id."""
-    sets = reading.take("datasets") or reading.take("pretraining_dataset")
-    reading.taken.add("pretraining_dataset")
-    if not sets:
-        raise InputError("datasets is missing.", "A recipe names the file that it trains on.", "Name one data set.")
-    first, *others = sets if isinstance(sets, list) else [sets]
+    """The first file or hub id of the data sets."""
+    key = "pretraining_dataset" if reading.given.get("pretraining_dataset") else "datasets"
+    sets = reading.take(key, [])
+    files = [file for each in (sets if isinstance(sets, list) else [sets]) for file in _files(each)]
+    if not files:
+        fault = f"{key} names no file." if sets else f"{key} is missing."
+        raise InputError(fault, "A recipe names the file that it trains on.", "Name one data set.")
+    first, *others = files
     if others:
-        named = ", ".join(str(_file(each)) for each in others)
-        reading.left_out["datasets"] = f"only the first is taken; put the rows of {named} into its file"
-    file = str(_file(first))
-    reading.put("data", beside(file, reading.folder))
-    if not (reading.folder / file).exists():
-        reading.notes.append(f"{file} is no file here; a data set of the hub must be saved as one first.")
+        reading.left_out[key] = f"only {first} is taken; put the rows of {', '.join(others)} into it"
+    reading.put("data", beside(first, reading.folder))
+    if not Path(reading.recipe["data"]).exists():
+        reading.notes.append(f"{first} is no file here; a data set of the hub must be saved as one first.")
 
 
-def _file(entry: Any) -> Any:
-    """A data set's file; a plain word is one itself."""
-    if not isinstance(entry, Mapping):
-        return entry
-    files = entry.get("data_files")
-    return (files[0] if isinstance(files, list) else files) or entry.get("path", "")
+def _files(entry: Any) -> list[str]:
+    """A data set's files, or its hub id; a plain word is a file itself."""
+    named = (entry.get("data_files") or entry.get("path")) if isinstance(entry, Mapping) else entry
+    return [str(each) for each in (named if isinstance(named, list) else [named]) if each]

@@ -44,11 +44,14 @@ class Reading:
             place = place.setdefault(table, {})
         place[last] = value
 
-    def leave(self, key: str, why: str) -> None:
-        """Leave a key out, with the reason, if the file has it."""
-        if self.given.get(key) is not None:
-            self.left_out[key] = why
-        self.taken.add(key)
+    def refine(self, kind: str, flags: Mapping[str, str]) -> str:
+        """`lora` as the kind of it whose flag is on: the first, for a model has one kind; the others are left out."""
+        on = {key: name for key, name in flags.items() if self.take(key)}
+        chosen = next(iter(on.values()), kind) if kind == "lora" else kind
+        for key, name in on.items():
+            if name != chosen:
+                self.left_out[key] = f"{chosen} is trained, and {name} is another method"
+        return chosen
 
     def finish(self, ignored: Mapping[str, str]) -> None:
         """Every key that nobody asked for is left out: for the reason given here, or because it has no equal."""

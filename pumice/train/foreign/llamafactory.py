@@ -35,6 +35,9 @@ IGNORED: Mapping[str, str] = {
     "val_size": "rows are held out by what they say; or name a file: validation",
     "bf16": "precision is chosen for the machine",
     "fp16": "precision is chosen for the machine",
+    "quantization_bit": "bases train in 16 or 32 bits, or with qlora in 4",
+    "pref_beta": "it is of dpo, kto and orpo",
+    "pref_loss": "it is of dpo",
 }
 METHODS: Mapping[str, str] = {"pt": "cpt", "dpo": "dpo", "kto": "kto", "rm": "reward", "ppo": "rlhf"}
 LORA: Mapping[str, str] = {"lora_rank": "r", "lora_alpha": "alpha", "lora_dropout": "dropout"}
@@ -47,15 +50,15 @@ def read(reading: Reading) -> None:
     stage = reading.take("stage", "sft")
     if stage not in {"sft", *METHODS}:
         raise InputError(f"stage: {stage} has no equal here.", f"Known are sft, {', '.join(METHODS)}.")
-    loss = reading.take("pref_loss", "sigmoid")
-    method = "orpo" if stage == "dpo" and loss == "orpo" else METHODS.get(stage, weights)
+    loss = reading.take("pref_loss", "sigmoid") if stage == "dpo" else None
+    method = "orpo" if loss == "orpo" else METHODS.get(stage, weights)
     if method == "dpo" and loss != "sigmoid":
         reading.left_out["pref_loss"] = f"{loss} has no equal; dpo's own loss is taken"
     reading.put("method", method)
     if method != weights:
         reading.put(f"{method}.weights", weights)
-    if (beta := reading.take("pref_beta")) is not None and method in ("dpo", "kto", "orpo"):
-        reading.put(f"{method}.beta", beta)
+    if method in ("dpo", "kto", "orpo"):
+        reading.rename({"pref_beta": f"{method}.beta"})
     if method == "kto":
         reading.rename({"kto_chosen_weight": "kto.desirable_weight", "kto_rejected_weight": "kto.undesirable_weight"})
     if method == "rlhf":
@@ -71,7 +74,7 @@ def read(reading: Reading) -> None:
 
 def _weights(reading: Reading) -> str:
     """The weights that are trained, with their table."""
-    kind, bits = reading.take("finetuning_type", "lora"), reading.take("quantization_bit")
+    kind = reading.take("finetuning_type", "lora")
     if kind == "full":
         return "full"
     if kind == "freeze":
@@ -79,8 +82,10 @@ def _weights(reading: Reading) -> str:
         return "last-layers"
     if kind != "lora":
         raise InputError(f"finetuning_type: {kind} has no equal here.", "Known are lora, full and freeze.")
-    dora, rslora = reading.take("use_dora"), reading.take("use_rslora")
-    name = "qlora" if bits else "dora" if dora else "rslora" if rslora else "lora"
+    if reading.given.get("quantization_bit") == 4:
+        reading.taken.add("quantization_bit")
+        kind = "qlora"
+    name = reading.refine(kind, {"use_dora": "dora", "use_rslora": "rslora"})
     for theirs, ours in LORA.items():
         if (value := reading.take(theirs)) is not None:
             reading.put(f"{name}.{ours}", value)
@@ -102,7 +107,11 @@ def _data(reading: Reading) -> None:
     place = reading.folder / reading.take("dataset_dir", "data")
     info = place / "dataset_info.json"
     entry = json.loads(info.read_text("utf-8")).get(first, {}) if info.is_file() else {}
-    file = entry.get("file_name", f"{first}.json")
+    file = entry.get("file_name") or f"{first}.json"
     if not entry:
         reading.notes.append(f"{first} is in no dataset_info.json that was found: see that data names the right file.")
+    elif not entry.get("file_name"):
+        reading.notes.append(
+            f"{first} has no file_name in dataset_info.json: save its rows as {file}, which data names."
+        )
     reading.put("data", beside(file, place))
