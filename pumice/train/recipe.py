@@ -23,7 +23,7 @@ from pumice.store.s3 import is_uri
 from pumice.train import defaults
 from pumice.train.methods import METHODS, Method, Objective, Tables, Weights, field
 from pumice.train.mistakes import mistakes
-from pumice.train.rules import Count, Name, Rate, Rule, Switch, Text, Whole, placed
+from pumice.train.rules import Count, Name, Rate, Rule, Switch, Text, Whole, path_of, placed
 from pumice.train.yamlfile import Places, read_yaml
 
 NOWHERE = Places()
@@ -205,21 +205,16 @@ def _located(recipe: Recipe, find: Callable[[str], str]) -> Recipe:
 
 def _here(word: str) -> str:
     """A word on the command line for a file, from anywhere; an address in S3 is one already."""
-    return word if is_uri(word) else str(_path(word).resolve())
+    return word if is_uri(word) else str(path_of(word).resolve())
 
 
 def _beside(word: str, folder: Path, uri: str | None) -> str:
     """What a word means in a recipe that lies in `folder`, and perhaps at `uri` in S3."""
     if is_uri(word):
         return word
-    if uri and not _path(word).is_absolute():
+    if uri and not path_of(word).is_absolute():
         return f"{uri.rpartition('/')[0]}/{word}"
-    return str(folder / _path(word))
-
-
-def _path(word: str) -> Path:
-    """`~/` is the user's own folder; any other `~` is part of a name."""
-    return Path(word).expanduser() if word.startswith("~/") else Path(word)
+    return str(folder / path_of(word))
 
 
 def change(recipe: Recipe, settings: Mapping[str, str]) -> Recipe:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, Field
@@ -33,6 +34,11 @@ Name = Annotated[
 def placed(word: str, find: Callable[[str], str]) -> str:
     """A word for a model, where `find` says if it is a path: it begins with `.` or `~`, or ends with `.gguf`."""
     return find(word) if word.startswith((".", "~")) or word.endswith(".gguf") else word
+
+
+def path_of(word: str) -> Path:
+    """A word as a path; `~/` is the user's own folder, and any other `~` part of a name."""
+    return Path(word).expanduser() if word.startswith("~/") else Path(word)
 
 
 def keys_of(model: type[BaseModel]) -> dict[str, FieldInfo]:

@@ -201,6 +201,43 @@ def test_what_is_not_used_is_listed_with_the_reason(
     assert all(why in found[key] for key, why in left.items())
 
 
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            LLAMA + "finetuning_type: freeze\nfreeze_trainable_layers: x\n",
+            "freeze_trainable_layers: x is no whole number",
+        ),
+        (
+            LLAMA + "finetuning_type: freeze\nfreeze_trainable_layers: .inf\n",
+            "freeze_trainable_layers: inf is no whole",
+        ),
+        (
+            LLAMA + "finetuning_type: freeze\nfreeze_trainable_layers: [2]\n",
+            r"freeze_trainable_layers: \[2\] is no whole",
+        ),
+        (LLAMA + "dataset_dir: [a]\n", r"dataset_dir: \['a'\] cannot be read"),
+        (LLAMA + "stage: [dpo]\n", r"stage: \['dpo'\] cannot be read"),
+        ("model_name_or_path: org/base\ndataset: ','\n", "dataset is missing"),
+        (AXO + "rl: [dpo]\n", r"rl: \['dpo'\] cannot be read"),
+        ("base_model: org/base\ndatasets: [{data_files: []}]\n", "datasets names no file"),
+        ("base_model: org/base\ndatasets: [{type: alpaca}]\n", "datasets names no file"),
+        ("base_model: org/base\ndatasets: []\n", "datasets is missing"),
+    ],
+)
+def test_values_of_another_shape_are_told_in_the_files_own_words(tmp_path: Path, text: str, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        imported(tmp_path, text)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"rows": []}', '{"rows": "rows.json"}', "\xff"])
+def test_a_broken_list_of_data_sets_is_told(tmp_path: Path, text: str) -> None:
+    (tmp_path / "3").mkdir()
+    (tmp_path / "3" / "dataset_info.json").write_text(text, "latin-1")
+    with pytest.raises(InputError, match=r"3/dataset_info\.json (cannot be read as JSON|has no table)"):
+        imported(tmp_path, LLAMA + "dataset_dir: 3\n")
+
+
 def test_a_data_set_that_is_not_here_is_noted(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "dataset_info.json").write_text(json.dumps({"rows": {"hf_hub_url": "org/rows"}}))

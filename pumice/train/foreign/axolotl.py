@@ -76,12 +76,12 @@ def read(reading: Reading) -> None:
 def _method(reading: Reading, weights: str) -> str:
     if reading.take("reward_model"):
         return "reward"
-    kind = reading.take("rl")
-    if kind is None:
+    kind = reading.word("rl")
+    if not kind:
         return "cpt" if reading.given.get("pretraining_dataset") else weights
     if kind not in METHODS:
         raise InputError(f"rl: {kind} has no equal here.", f"Known are {', '.join(sorted(METHODS))}.")
-    return "rlhf" if kind == "grpo" else str(kind)
+    return "rlhf" if kind == "grpo" else kind
 
 
 def _weights(reading: Reading) -> str:

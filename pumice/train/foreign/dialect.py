@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pumice.errors import InputError
+from pumice.train.rules import path_of
+
 PATH_HERE = "there is no equal key; Pumice decides it by itself"
 
 
@@ -29,6 +32,15 @@ class Reading:
         self.taken.add(key)
         value = self.given.get(key)
         return default if value is None else value
+
+    def word(self, key: str, default: str = "") -> str:
+        """The text of a key, which counts as taken over. Raises `InputError` for a list or a table."""
+        value = self.take(key, default)
+        if isinstance(value, list | dict):
+            raise InputError(
+                f"{key}: {value} cannot be read.", "It is one word.", f"Write {key}: and a word behind it."
+            )
+        return str(value)
 
     def rename(self, names: Mapping[str, str]) -> None:
         """Take keys over that mean the same under another name."""
@@ -72,4 +84,4 @@ def number(value: Any) -> Any:
 
 def beside(word: str, folder: Path) -> str:
     """A path of the file as an absolute one."""
-    return str((folder / Path(word).expanduser()).resolve())
+    return str((folder / path_of(word)).resolve())

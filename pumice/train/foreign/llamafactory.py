@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from pumice.errors import InputError
 from pumice.train.foreign.dialect import Reading, beside
+from pumice.train.rules import path_of
 
 NAME = "LLaMA-Factory"
 MARKS = frozenset({"model_name_or_path", "finetuning_type", "stage"})
@@ -47,7 +50,7 @@ def read(reading: Reading) -> None:
     """Fill the recipe. Raises `InputError` for a stage or a kind of weights that has no equal."""
     reading.rename(SAME)
     weights = _weights(reading)
-    stage = reading.take("stage", "sft")
+    stage = reading.word("stage", "sft")
     if stage not in {"sft", *METHODS}:
         raise InputError(f"stage: {stage} has no equal here.", f"Known are sft, {', '.join(METHODS)}.")
     loss = reading.take("pref_loss", "sigmoid") if stage == "dpo" else None
@@ -78,7 +81,12 @@ def _weights(reading: Reading) -> str:
     if kind == "full":
         return "full"
     if kind == "freeze":
-        reading.put("last-layers.blocks", abs(int(reading.take("freeze_trainable_layers", 2))))
+        layers = reading.take("freeze_trainable_layers", 2)
+        if not isinstance(layers, int | float) or not float(layers).is_integer():
+            raise InputError(
+                f"freeze_trainable_layers: {layers} is no whole number.", fix="Write how many layers train."
+            )
+        reading.put("last-layers.blocks", abs(int(layers)))
         return "last-layers"
     if kind != "lora":
         raise InputError(f"finetuning_type: {kind} has no equal here.", "Known are lora, full and freeze.")
@@ -98,16 +106,17 @@ def _weights(reading: Reading) -> str:
 
 def _data(reading: Reading) -> None:
     """The first data set's file, found through `dataset_info.json` where that lies in `dataset_dir`."""
-    names = reading.take("dataset")
+    given = reading.take("dataset", [])
+    listed = given if isinstance(given, list) else str(given).split(",")
+    names = [name for each in listed if (name := str(each).strip())]
     if not names:
         raise InputError("dataset is missing.", "A recipe names the file that it trains on.", "Name one data set.")
-    first, *others = names if isinstance(names, list) else [each.strip() for each in str(names).split(",")]
+    first, *others = names
     if others:
         reading.left_out["dataset"] = f"only {first} is taken; put the rows of {', '.join(others)} into its file"
-    place = reading.folder / reading.take("dataset_dir", "data")
-    info = place / "dataset_info.json"
-    entry = json.loads(info.read_text("utf-8")).get(first, {}) if info.is_file() else {}
-    file = entry.get("file_name") or f"{first}.json"
+    place = reading.folder / path_of(reading.word("dataset_dir", "data"))
+    entry = _entry(place / "dataset_info.json", first)
+    file = str(entry.get("file_name") or f"{first}.json")
     if not entry:
         reading.notes.append(f"{first} is in no dataset_info.json that was found: see that data names the right file.")
     elif not entry.get("file_name"):
@@ -115,3 +124,18 @@ def _data(reading: Reading) -> None:
             f"{first} has no file_name in dataset_info.json: save its rows as {file}, which data names."
         )
     reading.put("data", beside(file, place))
+
+
+def _entry(info: Path, name: str) -> Mapping[str, Any]:
+    """What `dataset_info.json` says of a data set; nothing where it has none. Raises `InputError`."""
+    if not info.is_file():
+        return {}
+    why, fix = f"dataset: {name} is looked up in it.", f'Write {{"{name}": {{"file_name": "rows.json"}}}} into it.'
+    try:
+        sets = json.loads(info.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{info} cannot be read as JSON: {error}.", why, fix) from error
+    entry = sets.get(name, {}) if isinstance(sets, dict) else None
+    if not isinstance(entry, dict):
+        raise InputError(f"{info} has no table of data sets, or {name} is none in it.", why, fix)
+    return entry
