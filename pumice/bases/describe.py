@@ -13,7 +13,13 @@ from pumice.errors import InputError, NotFoundError
 from pumice.records import Base
 from pumice.store.files import sha256_folder_weights
 
-_OTHER_NAMES = {"d_model": "hidden_size", "num_layers": "num_hidden_layers", "n_positions": "max_position_embeddings"}
+_OTHER_NAMES = {
+    "d_model": "hidden_size",
+    "num_layers": "num_hidden_layers",
+    "n_positions": "max_position_embeddings",
+    "num_heads": "num_attention_heads",
+    "d_kv": "head_dim",
+}
 """What T5 and its relatives call the sizes."""
 _NEEDED = ("hidden_size", "num_hidden_layers", "vocab_size", "max_position_embeddings")
 

@@ -6,13 +6,13 @@ What it needs is counted before it starts, so that a promise is never made that 
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 
+from pumice.bases.describe import read_config
 from pumice.engine import hf, llamacpp
 from pumice.engine.contract import CONTEXT, Engine
 from pumice.engine.hf import Transformers
@@ -39,12 +39,12 @@ def room() -> int:
 
 def memory_needed(folder: Path, slots: int, kind: str = llamacpp.CAPABILITIES.name) -> int:
     """Bytes that an engine of `kind` for the model in `folder` takes with `slots` answers at once, by its files."""
-    config = json.loads((folder / "config.json").read_bytes())
-    config = {**config, **config.get("text_config", {})}
+    config = read_config(folder)
     heads = config["num_attention_heads"]
     width = config.get("head_dim") or config["hidden_size"] // heads
-    # Keys and values of each layer.
-    token: int = 2 * config["num_hidden_layers"] * (config.get("num_key_value_heads") or heads) * width
+    # Keys and values of each layer; where one half reads and the other writes, of both texts.
+    texts = 2 if config.get("is_encoder_decoder") else 1
+    token: int = 2 * texts * config["num_hidden_layers"] * (config.get("num_key_value_heads") or heads) * width
     window = int(config["max_position_embeddings"])
     if kind == hf.CAPABILITIES.name:
         # It computes in float32, and answers one at a time.

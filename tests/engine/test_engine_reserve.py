@@ -9,11 +9,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 from engine_room import collect, ids_of
+from safetensors.numpy import save_file
+from transformers import T5Config
 
-from pumice.engine import reserve
+from pumice.engine import hf, reserve
 from pumice.engine.contract import Generate, Sampling
 from pumice.engine.pool import Pool
 from pumice.engine.reserve import memory_needed
@@ -117,6 +120,16 @@ async def test_nothing_is_promised_beyond_cores_and_memory(
     assert "release what is reserved elsewhere" in caught.value.fix
     monkeypatch.setattr(reserve, "room", lambda: needed)
     assert (await pool.reserve(tiny.folder, None, 1, "late")).slots == 1
+
+
+def test_a_base_of_two_halves_is_counted_by_its_own_names(tmp_path: Path) -> None:
+    save_file({"shared.weight": np.zeros((100, 64), np.float32)}, tmp_path / "model.safetensors")
+    needed = []
+    for window in (128, 256):
+        T5Config(d_model=64, num_layers=3, num_heads=4, d_kv=32, n_positions=window).save_pretrained(tmp_path)
+        needed.append(memory_needed(tmp_path, 1, hf.CAPABILITIES.name))
+    # Keys and values of both texts, in each layer and head, in 32 bits.
+    assert needed[1] - needed[0] == (256 - 128) * 2 * 2 * 3 * 4 * 32 * 4
 
 
 async def test_what_is_counted_is_what_the_real_base_takes(pool: Pool, base: Base) -> None:
