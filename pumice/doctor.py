@@ -51,7 +51,7 @@ class Examination:
 def examine(home: Home) -> Examination:
     """Look at everything that a run needs."""
     machine = sizes.machine()
-    entries = {way: sizes.largest_trainable(machine, way) for way in sizes.WAYS} | {
+    entries = {way: sizes.largest_trainable(machine, way) for way in sizes.LISTED} | {
         "serve": sizes.largest_servable(machine)
     }
     largest = {way: entry.id if entry else "none" for way, entry in entries.items()}

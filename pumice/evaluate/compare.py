@@ -7,13 +7,13 @@ from typing import Literal
 
 import numpy as np
 
+from pumice.data.sets import SetName
 from pumice.records import Interval
 
 RESAMPLES = 10_000
 FEWEST = 6
 """Five pairs may all lean one way by chance in 6 % of cases (2 / 2^5); six are needed to tell at 5 %."""
 
-SetName = Literal["held-out rows", "validation file", "recall of trained rows"]
 Verdict = Literal["better", "worse", "undecided", "recall only"]
 
 

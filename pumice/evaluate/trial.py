@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pumice.data.sets import SetName
 from pumice.errors import StoppedError
-from pumice.evaluate.compare import SetName
 from pumice.records import Base, Event, Example, Tell
 from pumice.store.files import sha256_folder_weights
 from pumice.train.methods import Lora, Method

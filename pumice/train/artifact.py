@@ -20,7 +20,6 @@ from pumice.store.files import write_atomic
 from pumice.train.recipe import Recipe, write_recipe
 
 RECORD = "pumice.json"
-WEIGHTS = "adapter_model.safetensors"
 OF_CLASSIFIERS = ("architectures", "id2label", "label2id", "pad_token_id", "problem_type")
 """Keys of a classifier's config.json that its base's does not have, or has otherwise."""
 SAME = {"qlora": "lora"}
@@ -55,8 +54,10 @@ def check_adapter(adapter: Path, recipe: Recipe, base: Base) -> None:
             f"method: {recipe.method} cannot go on from an adapter.",
             fix="Write `start: merge` to train the base with that adapter merged into it.",
         )
-    if not (adapter / WEIGHTS).is_file():
-        raise InputError(f"{adapter} has no {WEIGHTS}.", "Weights are read from safetensors only, never from a pickle.")
+    if not (adapter / adapters.WEIGHTS).is_file():
+        raise InputError(
+            f"{adapter} has no {adapters.WEIGHTS}.", "Weights are read from safetensors only, never from a pickle."
+        )
     check_way(adapter, recipe)
     if not (adapter / RECORD).is_file():
         return

@@ -39,8 +39,9 @@ GPU_FLOPS = 100e12
 REFERENCE_TOKENS = 1024
 REFERENCE = next(entry for entry in CATALOGUE if entry.id == "meta-llama/Llama-3.2-1B-Instruct")
 
-Way = Literal["full", "lora", "qlora"]
-WAYS: dict[Way, Weights] = {"full": Full(), "lora": Lora(), "qlora": QLora()}
+Listed = Literal["full", "lora", "qlora"]
+"""Weights of which catalogue and doctor tell whether they can be trained."""
+LISTED: dict[Listed, Weights] = {"full": Full(), "lora": Lora(), "qlora": QLora()}
 
 
 class Shape(Protocol):
@@ -106,7 +107,7 @@ class Ability:
     """What this machine can do with a model of the catalogue."""
 
     entry: Entry
-    train: Mapping[Way, bool]
+    train: Mapping[Listed, bool]
     serve: bool
 
     def to_json(self) -> dict[str, Any]:
@@ -211,20 +212,20 @@ def matmul_flops() -> float:
     return 2 * 512**3 / best
 
 
-def trainable(shape: Shape, on: Machine, way: Way) -> bool:
+def trainable(shape: Shape, on: Machine, name: Listed) -> bool:
     """Whether a step of 1,024 tokens fits into all the memory there is. QLoRA needs a GPU."""
     on_gpu = bool(on.gpus)
     room = max(gpu.memory for gpu in on.gpus) if on_gpu else on.memory
-    weights = WAYS[way]
+    weights = LISTED[name]
     if weights.four_bits and not on_gpu:
         return False
     return needed(shape, weights, weights, REFERENCE_TOKENS, on_gpu, on_gpu) <= room
 
 
-def largest_trainable(on: Machine, way: Way) -> Entry | None:
+def largest_trainable(on: Machine, name: Listed) -> Entry | None:
     """The largest model of the catalogue that fits, or None."""
     return max(
-        (entry for entry in CATALOGUE if trainable(entry, on, way)), key=lambda entry: entry.parameters, default=None
+        (entry for entry in CATALOGUE if trainable(entry, on, name)), key=lambda entry: entry.parameters, default=None
     )
 
 
@@ -249,4 +250,4 @@ def _largest(entries: Iterable[Entry]) -> Entry | None:
 
 def abilities(entry: Entry, on: Machine) -> Ability:
     """What `on` can do with `entry`."""
-    return Ability(entry, {way: trainable(entry, on, way) for way in WAYS}, servable(entry, on))
+    return Ability(entry, {name: trainable(entry, on, name) for name in LISTED}, servable(entry, on))
