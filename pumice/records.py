@@ -111,7 +111,10 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Event:
-    """One line of a job's story. `kind` is `stage`, `note`, `step`, `score`, `checkpoint`, `result` or `error`."""
+    """One line of a job's story.
+
+    `kind` is `stage`, `note`, `data`, `step`, `checkpoint`, `score`, `report`, `model`, `probe` or `error`.
+    """
 
     kind: str
     data: Mapping[str, Any] = field(default_factory=dict)
@@ -258,7 +261,7 @@ class Model:
     folder: Path
     method: str
     adapter: bool
-    """True: a LoRA adapter over `base`; False: a whole model in `folder`."""
+    """True: an adapter over `base`; False: a whole model in `folder`."""
     base: str
     base_sha256: str
     base_source: str
