@@ -49,7 +49,8 @@ class Call:
     """Of the response, beside those that its shape has."""
 
 
-Handler = Callable[[Call, dict[str, Any]], Awaitable[Mapping[str, Any] | None] | Mapping[str, Any] | None]
+Answer = Awaitable[Mapping[str, Any] | None] | Mapping[str, Any] | None
+Handler = Callable[[Call, dict[str, Any]], Answer]
 H = TypeVar("H", bound=Handler)
 
 
@@ -218,7 +219,7 @@ async def _body(request: Request) -> bytes:
     return b"".join(parts)
 
 
-def _blocking(handler: Handler, call: Call, params: dict[str, Any]) -> Any:
+def _blocking(handler: Handler, call: Call, params: dict[str, Any]) -> Answer:
     try:
         return handler(call, params)
     except StopIteration as error:
