@@ -15,8 +15,9 @@ install: .venv/ready
 quickstart: install
 	$(BIN)/pumice quickstart
 
+# Two files at a time, in the order of the folders: most tests keep one core busy.
 test: install
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: install
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/pytest tests/house

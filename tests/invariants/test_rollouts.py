@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,15 +29,6 @@ SYSTEM: Turn = {"role": "system", "content": "Be brief.\n\n"}
 QUESTIONS = ("Who?", "Where is it?  ", "Why Zürich 🏔?", "How much?", "When <|im_end|> then?", "Which one of the two?")
 KNOBS: dict[str, Any] = {"reward": "length:1", "max_tokens": 4, "answers": 3, "kl_limit": 100.0}
 ADAPTER, WHOLE = "adapter_model.safetensors", "model.safetensors"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Steps as small as these are done before a second thread is awake."""
-    count = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(count)
 
 
 def asked(question: str) -> tuple[Turn, ...]:
