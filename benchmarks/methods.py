@@ -36,7 +36,7 @@ OTHERWISE: dict[str, dict[str, str]] = {
     },
 }
 """What a recipe is run with, in the place of its own."""
-PARAGRAPH = re.compile(r"Not drawn yet\.[^\n]*\n|!\[[^\n]*\n\n(?:[^\n]+\n)+")
+PARAGRAPH = re.compile(r"Not drawn yet[^\n]*\n|!\[[^\n]*\n\n(?:[^\n]+\n)+")
 
 
 def main(names: list[str]) -> None:
@@ -60,18 +60,18 @@ def main(names: list[str]) -> None:
             scores = f"{base:8.3f} {tuned:8.3f} {minutes:8.1f}  {NAMES[key]}, {report.set}"
             print(f"{name:12} {found['steps']:6} {first:11.3f} {last:10.3f} {scores}", flush=True)
             change = f"{NAMES[key]} went from {base:.3g} to {tuned:.3g} on {report.count} rows of the {report.set}"
-            write(name, f"{found['steps']} steps, loss {first:.3g} to {last:.3g}; {change}", minutes)
+            write(name, f"{found['steps']} steps, loss {first:.3g} to {last:.3g}; {change}")
 
 
-def write(name: str, numbers: str, minutes: float) -> None:
+def write(name: str, numbers: str) -> None:
     """The curve and its numbers, in the place of those of the last run."""
     page = ROOT / "docs" / "methods" / f"{name}.md"
     settings = ", ".join(f"`{key}: {value.removeprefix(str(ROOT) + '/')}`" for key, value in settings_of(name).items())
     start = "A new model" if name == "pretrain" else "The default base"
     paragraph = (
         f"![the loss of each step]({name}.svg)\n\n"
-        f"{start}, the recipe with {settings}, {sizes.cores()} CPU cores: {numbers}.\n"
-        f"The whole run took {minutes:.1f} minutes (`python -m benchmarks.methods {name}`).\n"
+        f"{start}, the recipe with {settings}: {numbers}.\n"
+        f"Once, by `python -m benchmarks.methods {name}`.\n"
     )
     text, count = PARAGRAPH.subn(lambda _: paragraph, page.read_text("utf-8"), count=1)
     assert count == 1, f"{page} has no place for the curve"

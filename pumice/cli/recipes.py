@@ -152,7 +152,9 @@ def report(
             continue
         show.say(f"{name}: job {job.id}, {job.state}, {job.model or 'no model'}")
         for key in steps[-1] if steps else ():
-            show.say(f"   {key}: {steps[0].get(key, float('nan')):.3f} -> {steps[-1][key]:.3f} in {len(steps)} steps")
+            # A batch of answers that are all wanted tells nothing of unwanted ones.
+            first = next(step[key] for step in steps if key in step)
+            show.say(f"   {key}: {first:.3f} -> {steps[-1][key]:.3f} in {len(steps)} steps")
         if made:
             show.comparison(made)
     if plot:
