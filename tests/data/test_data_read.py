@@ -189,7 +189,7 @@ def test_text_is_paragraphs_or_else_lines(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name, content, words",
     [
-        ("d.jsonl", gzip.compress(GOOD), "compressed with gzip"),
+        ("d.jsonl", gzip.compress(GOOD, mtime=0), "compressed with gzip"),
         ("d.csv", b"PK\x03\x04rest", "Excel"),
         ("d.json", b"PAR1rest", "a Parquet file"),
         ("d.jsonl", GOOD.decode().encode("utf-16"), "UTF-16"),

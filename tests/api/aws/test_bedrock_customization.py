@@ -339,7 +339,7 @@ def test_a_handler_that_asks_for_one_too_many_is_a_failure_and_no_silence(
         ("epochsCount", "1", "Did you mean epochCount?"),
         ("pumice.lora.rank", "1", "Did you mean pumice.lora.r?"),
         ("pumice.data", "/etc/passwd", "Say it in trainingDataConfig"),
-        ("pumice.method", "telepathy", "'telepathy' is no method that is there yet"),
+        ("pumice.method", "telepathy", "'telepathy' is no method"),
         ("pumice.epochs", "3", "said twice"),
         ("earlyStoppingPatience", "3", "earlyStoppingPatience is not served here"),
         ("pumice.seed", "[", "pumice.seed = '[' cannot be read"),

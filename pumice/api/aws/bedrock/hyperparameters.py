@@ -71,7 +71,7 @@ def recipe_values(given: Mapping[str, str]) -> dict[str, Any]:
     method = values.get("method", "lora")
     if method not in METHODS:
         name = f"{PREFIX}method"
-        raise _refusal(name, f"{name}: {method!r} is no method that is there yet.", f"There is {', '.join(METHODS)}.")
+        raise _refusal(name, f"{name}: {method!r} is no method.", f"There is {', '.join(METHODS)}.")
     return values
 
 
