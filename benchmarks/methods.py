@@ -28,6 +28,15 @@ HANDBOOK = ROOT / "pumice" / "handbook"
 EPOCHS = "3"
 OTHERWISE: dict[str, dict[str, str]] = {
     "full": {"epochs": "2"},
+    # What an answer begins with is learned in a minute; how long it is, not.
+    "rlhf": {
+        "rlhf.reward": r"regex:^The\b",
+        "rlhf.answers": "6",
+        "rlhf.max_tokens": "4",
+        "epochs": "1",
+        "batch_size": "2",
+        "learning_rate": "1e-3",
+    },
     # What `lora` made of the handbook is the teacher: no network is asked for one.
     "distill": {
         "distill.teacher": "lora@1",
