@@ -33,7 +33,7 @@ OTHERWISE: dict[str, dict[str, str]] = {
         "rlhf.reward": r"regex:^The\b",
         "rlhf.answers": "6",
         "rlhf.max_tokens": "4",
-        "epochs": "1",
+        "epochs": "0.33",
         "batch_size": "2",
         "learning_rate": "1e-3",
     },
