@@ -52,12 +52,15 @@ def main(job_id: str) -> int:
     stop = Stop()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.ask(SIGNALLED))
-    threading.Thread(target=watch_parent, args=(stop,), daemon=True).start()
+    watch = threading.Thread(target=watch_parent, args=(stop,), daemon=True)
+    watch.start()
     os.nice(19)  # Training takes what serving leaves over, never the other way round.
 
     settings = read_environment()
     database = open_database(settings.home.database)
     queue = Queue(database, settings.home)
+    # A starter that has gone already is heard before the job begins, on a busy machine too.
+    watch.join(0.2)
     if stop.asked:
         return LATE
     try:
