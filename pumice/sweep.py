@@ -16,8 +16,10 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from pumice.config import Home
 from pumice.errors import InputError
 from pumice.evaluate.compare import deciding
+from pumice.plan import read
 from pumice.records import Job, JobState, Model
 from pumice.train.recipe import Recipe, change
 
@@ -136,12 +138,13 @@ def sweep(
     minutes: float | None,
     run: Callable[[Recipe], Job],
     find: Callable[[str], Model],
+    home: Home,
 ) -> Iterator[Result]:
     """Each trial's result as it ends; no trial is begun when `minutes` are over. `run` makes and follows one job.
 
-    Every recipe is made before the first is run, so that a mistake costs nothing. A trial that fails is a result; one
-    that was stopped ends the sweep. Raises `InputError` where no rows are held out: nothing could be compared; and
-    for `pretrain`, which asks before each run.
+    Every recipe is made, and its data read, before the first is run, so that a mistake costs nothing. A trial that
+    fails is a result; one that was stopped ends the sweep. Raises `InputError` where no rows are held out: nothing
+    could be compared; and for `pretrain`, which asks before each run.
     """
     recipes = [change(recipe, each) for each in settings]
     if any(each.method == "pretrain" for each in recipes):
@@ -150,6 +153,7 @@ def sweep(
             "It trains at 1 % of the tokens first, and asks before it goes on; a sweep asks nothing.",
             "Train one new model at a time: pumice run",
         )
+    check_held_out(recipes, home)
     began = time.monotonic()
     for each, varied in zip(settings, recipes, strict=True):
         if minutes is not None and time.monotonic() - began > 60 * minutes:
@@ -160,18 +164,23 @@ def sweep(
         yield judged(each, job, find)
 
 
+def check_held_out(recipes: Sequence[Recipe], home: Home) -> None:
+    """Raise `InputError` where a trial would have no rows that it has not seen, and `DataError` for bad ones."""
+    for each in {(recipe.data, recipe.validation): recipe for recipe in recipes}.values():
+        if read(each, home).sets.name == "recall of trained rows":
+            raise InputError(
+                f"No rows of {each.data} are held out: the best trial would be the one that learned them by heart.",
+                "Trials are compared by what they have not seen.",
+                "Give a validation file, or at least 200 rows.",
+            )
+
+
 def judged(settings: Mapping[str, str], job: Job, find: Callable[[str], Model]) -> Result:
     """A job's result by the score that its report's verdict follows."""
     if job.state is not JobState.SUCCEEDED or job.model is None:
         return Result(settings, job, None, "", -math.inf)
     report = find(job.model).report
     assert report is not None, "a run leaves a report"
-    if report.set == "recall of trained rows":
-        raise InputError(
-            "No rows were held out, so the best trial would be the one that learned its rows by heart.",
-            "Trials are compared by what they have not seen.",
-            "Give a validation file, or at least 200 rows.",
-        )
     name = deciding(report.differences)
     score = {
         "accuracy": report.tuned.accuracy,

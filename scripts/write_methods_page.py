@@ -60,7 +60,7 @@ def page() -> str:
         cells = (f"[`{name}`](methods/{name}.md)", ", ".join(sorted(method.kinds)), method.trains, served)
         rows.append(f"| {' | '.join(cells)} | {sizes.factor(method):.1f} | {method.paper} |")
     objectives = ", ".join(f"`{name}`" for name, method in METHODS.items() if issubclass(method, Objective))
-    return HEAD + "\n".join(rows) + f"\n\nObjectives: {objectives}.\n\nM{sizes.FACTOR_MEANS[1:]}\n"
+    return HEAD + "\n".join(rows) + f"\n\nObjectives: {objectives}.\n\n{sizes.FACTOR_MEANS}\n"
 
 
 if __name__ == "__main__":

@@ -112,16 +112,16 @@ def test_the_best_trial_is_the_one_that_did_best_on_what_was_held_out(
         return Job(**{**vars(job), "state": JobState.SUCCEEDED, "model": model.id})
 
     # Small steps learn next to nothing, so the second trial must win.
-    found = list(sweep(recipe, plan(parse(["learning_rate=1e-7,1e-2"]), None, 0), None, run, registry.find))
+    found = list(sweep(recipe, plan(parse(["learning_rate=1e-7,1e-2"]), None, 0), None, run, registry.find, home))
     winner = best(found)
     assert [each.settings["learning_rate"] for each in found] == ["1e-7", "1e-2"]
     assert winner is not None and winner.settings == {"learning_rate": "1e-2"} and winner.name == "loss"
     assert winner.score == max(each.score for each in found) and found[0].score < found[1].score
     assert winner.model == "data@2"
     # No time, no trial; a mistake in one value costs no run.
-    assert list(sweep(recipe, [{"epochs": "1"}], 0.0, run, registry.find)) == []
+    assert list(sweep(recipe, [{"epochs": "1"}], 0.0, run, registry.find, home)) == []
     with pytest.raises(InputError, match="epochs = "):
-        list(sweep(recipe, [{"epochs": "1"}, {"epochs": "-1"}], None, run, registry.find))
+        list(sweep(recipe, [{"epochs": "1"}, {"epochs": "-1"}], None, run, registry.find, home))
 
     # Nor does a value that is no YAML, or a method that would ask first.
     def never(varied: Recipe) -> Job:
@@ -130,7 +130,8 @@ def test_the_best_trial_is_the_one_that_did_best_on_what_was_held_out(
     for values, sentence in (
         ({"lora.targets": "[q"}, r"lora.targets=\[q cannot be read"),
         (PRETRAIN, "cannot be swept"),
+        ({"epochs": "2"}, "No rows of .*data.jsonl are held out"),
     ):
         with pytest.raises(InputError, match=sentence):
-            list(sweep(make_recipe({"data": recipe.data}), [{"epochs": "1"}, values], None, never, registry.find))
+            list(sweep(make_recipe({"data": recipe.data}), [{"epochs": "1"}, values], None, never, registry.find, home))
     database.dispose()

@@ -107,7 +107,7 @@ def sweep(
         return watch_job(queue.submit("run", varied.model_dump(mode="json")), home)
 
     results: list[sweeps.Result] = []
-    for result in sweeps.sweep(recipe, drawn, minutes, run, registry.find):
+    for result in sweeps.sweep(recipe, drawn, minutes, run, registry.find, home):
         results.append(result)
     winner = sweeps.best(results)
     if as_json:

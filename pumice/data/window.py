@@ -49,7 +49,7 @@ class Window:
         self.too_long: list[int] = []
         self.untrained: list[int] = []
         self._renderer, self._policy, self._log = renderer, policy, log
-        self._pieces = 0
+        self._pieces, self._bound = 0, self.limit
 
     def render(self, example: Example) -> Tokens | None:
         """The row's tokens at full length; None, and a finding, where the chat template refuses it."""
@@ -78,10 +78,10 @@ class Window:
         rows = "1 row has" if count == 1 else f"{count:,} rows have"
         done = {
             "drop": "dropped",
-            "truncate": f"cut to their first {self.limit:,} tokens",
+            "truncate": f"cut to their first {self._bound:,} tokens",
             "split": f"split into {self._pieces:,} windows",
         }.get(self._policy or ("split" if self._pieces else "error"), "not accepted")
-        return f"{rows} more than {self.limit:,} tokens and {'was' if count == 1 else 'were'} {done}: {self._lines()}."
+        return f"{rows} more than {self._bound:,} tokens and {'was' if count == 1 else 'were'} {done}: {self._lines()}."
 
     def _most(self, tokens: Tokens) -> int:
         """Tokens that the row may have: behind a prompt an answer must have room."""
@@ -93,6 +93,7 @@ class Window:
 
     def _cut(self, example: Example, tokens: Tokens) -> tuple[Tokens, ...]:
         self.too_long.append(example.line)
+        self._bound = self._most(tokens)
         is_text, is_prompt = example.text is not None and example.label is None, _is_prompt(tokens)
         match self._policy or ("split" if is_text else "error"):
             case "drop":
@@ -104,7 +105,7 @@ class Window:
                 self._pieces += len(pieces)
                 return pieces
             case policy:
-                rule = f"The row has {size(tokens):,} tokens; at most {self._most(tokens):,} fit."
+                rule = f"The row has {size(tokens):,} tokens; at most {self._bound:,} fit."
                 if policy == "split":
                     rule += " too_long: split is for text; an answer without its question would teach nothing."
                 if policy == "truncate":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import select
 import signal
 import sys
 import threading
@@ -52,17 +53,15 @@ def main(job_id: str) -> int:
     stop = Stop()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.ask(SIGNALLED))
-    watch = threading.Thread(target=watch_parent, args=(stop,), daemon=True)
-    watch.start()
     os.nice(19)  # Training takes what serving leaves over, never the other way round.
 
     settings = read_environment()
     database = open_database(settings.home.database)
     queue = Queue(database, settings.home)
-    # A starter that has gone already is heard before the job begins, on a busy machine too.
-    watch.join(0.2)
-    if stop.asked:
+    # Looked at here and not in the thread, which on a busy machine may not have run yet.
+    if stop.asked or parent_has_gone():
         return LATE
+    threading.Thread(target=watch_parent, args=(stop,), daemon=True).start()
     try:
         job = queue.claim(job_id, os.getpid())
         threading.Thread(target=live, args=(queue, job_id, stop), daemon=True).start()
@@ -113,6 +112,11 @@ def describe(error: PumiceError) -> dict[str, object]:
     if isinstance(error, DataError):
         told |= {"findings": [asdict(finding) for finding in error.findings], "total": error.total}
     return told
+
+
+def parent_has_gone() -> bool:
+    """Whether the other end of stdin is closed: nobody writes to it, so only its end can be read."""
+    return bool(select.select([sys.stdin.fileno()], [], [], 0)[0])
 
 
 def watch_parent(stop: Stop) -> None:

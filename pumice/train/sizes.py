@@ -154,7 +154,7 @@ def needed(shape: Shape, method: Method, weights: Weights, tokens: int, on_gpu: 
 
 
 FACTOR_MEANS = (
-    "memory: all that a step of 1,024 tokens takes on a CPU (of qlora: on a GPU), in units of the base's own weights "
+    "Memory: all that a step of 1,024 tokens takes on a CPU (of qlora: on a GPU), in units of the base's own weights "
     "in 32 bits, for a model with a billion of them."
 )
 

@@ -144,6 +144,15 @@ def test_a_prompt_is_never_cut(renderer: Renderer) -> None:
         fit([long], renderer, 64, "truncate")
 
 
+def test_behind_a_prompt_an_answer_has_room(renderer: Renderer) -> None:
+    short, long = (Example(line, ({"role": "user", "content": text},)) for line, text in ((1, "Why?"), (2, "Why so?")))
+    limit = len(renderer.train(long).ids)
+    fitted = fit([short, long], renderer, limit, "drop")
+    assert len(fitted.tokens) == 1
+    assert fitted.note == f"1 row has more than {limit - 1} tokens and was dropped: line 2."
+    assert len(fit([short, long], renderer, limit + 1, "drop").tokens) == 2
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
 @given(texts=st.tuples(*[st.text(st.characters(exclude_categories=["Cs"]), min_size=1)] * 3))
 def test_no_row_of_any_kind_has_more_tokens_than_its_bound(renderer: Renderer, texts: tuple[str, str, str]) -> None:

@@ -16,7 +16,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from pumice.bases.catalogue import CATALOGUE
 from pumice.records import Base
 from pumice.train import sizes
-from pumice.train.methods import Full, Lora
+from pumice.train.methods import Full, Head, LastLayers, Lora, QLora
 from pumice.train.recipe import make_recipe, resolve_recipe
 
 BASE = Base("b", Path("/b"), "0", "folder:/b", "LlamaForCausalLM", 134_515_008, 576, 30, 49_152, 8_192, "")
@@ -61,6 +61,28 @@ def test_the_memory_is_near_what_was_measured(size: str, method: str) -> None:
         recipe = resolve_recipe(values, base, 2 * rows, 2 * rows * length).recipe
         estimate = sizes.estimate(recipe, base, 2 * rows * length, length)
         assert estimate.memory_bytes == pytest.approx(measured * GB, rel=0.25)
+
+
+def test_what_keeps_nothing_for_the_way_back_is_not_counted() -> None:
+    tokens = 2048
+    kept = {
+        method: sizes.needed(BASE, method, method, tokens, False) for method in (Full(), LastLayers(blocks=4), Head())
+    }
+    full, some, none = kept.values()
+    layer = tokens * sizes.KEPT_PER_LAYER * BASE.hidden_size * 4
+    # Of 30 layers the gradients of 26 fewer lead back; a head reads its text through one at a time, and has no words.
+    assert full - some > 26 * layer
+    assert some - none > 3 * layer
+    words = sizes.needed(BASE, LastLayers(blocks=1), LastLayers(blocks=1), tokens, False)
+    classes = sizes.needed(BASE, Head(blocks=1), Head(blocks=1), tokens, False)
+    assert words - classes == pytest.approx(3 * sizes.LOGITS_AT_ONCE * BASE.vocabulary * 4, rel=0.01)
+
+
+def test_a_base_in_four_bits_keeps_its_embeddings_whole() -> None:
+    four, sixteen = (sizes.needed(BASE, each, each, 100, True) for each in (QLora(), Lora()))
+    embeddings = BASE.vocabulary * BASE.hidden_size
+    others = BASE.parameters - embeddings
+    assert sixteen - four == pytest.approx(others * (2 - sizes.FOUR_BITS) - embeddings * 2, rel=1e-6)
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
