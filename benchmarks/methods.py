@@ -28,6 +28,7 @@ HANDBOOK = ROOT / "pumice" / "handbook"
 EPOCHS = "3"
 OTHERWISE: dict[str, dict[str, str]] = {
     "full": {"epochs": "2"},
+    "cpt": {"epochs": "12"},
     # What an answer begins with is learned in a minute; how long it is, not.
     "rlhf": {
         "rlhf.reward": r"regex:^The\b",
@@ -68,7 +69,8 @@ def main(names: list[str]) -> None:
             first, last = (found[end]["loss"] for end in ("first", "last"))
             scores = f"{base:8.3f} {tuned:8.3f} {minutes:8.1f}  {NAMES[key]}, {report.set}"
             print(f"{name:12} {found['steps']:6} {first:11.3f} {last:10.3f} {scores}", flush=True)
-            change = f"{NAMES[key]} went from {base:.3g} to {tuned:.3g} on {report.count} rows of the {report.set}"
+            rows = "1 row" if report.count == 1 else f"{report.count} rows"
+            change = f"{NAMES[key]} went from {base:.3g} to {tuned:.3g} on {rows} of the {report.set}"
             write(name, f"{found['steps']} steps, loss {first:.3g} to {last:.3g}; {change}")
 
 
