@@ -23,7 +23,6 @@ from pumice.api.platform import Platform
 from pumice.bases.catalogue import CATALOGUE
 from pumice.bases.resolve import DEFAULT
 from pumice.errors import RequestError
-from pumice.jobs.estimate import memory_of
 from pumice.jobs.queue import ENDED
 from pumice.records import Event, Job
 from pumice.train.recipe import Recipe, make_recipe
@@ -53,13 +52,12 @@ def submit(
     # The recipe first, so that a mistake in it leaves nothing behind.
     recipe = make_recipe({**values, "data": str(data), **({"validation": str(validation)} if validation else {})})
     check_knobs(platform, recipe)
-    memory = memory_of(recipe, platform.registry, platform.home)
     folder = platform.home.files / f"input-{secrets.token_hex(8)}"
     # Each in a folder of its own: both files may have the same name.
     files = {"data": snapshot(data, folder / "data")}
     files |= {"validation": snapshot(validation, folder / "validation")} if validation else {}
     spec = recipe.model_copy(update={key: str(path) for key, path in files.items()}).model_dump(mode="json")
-    job = platform.queue.submit(task, spec, background=True, memory=memory)
+    job = platform.queue.submit(task, spec, background=True)
     if recipe.method == "pretrain":
         platform.queue.append(job.id, Event("note", {"text": UNASKED}))
     platform.nudge()
@@ -149,7 +147,7 @@ class Story:
 
     @property
     def stage(self) -> str:
-        """`check`, `ask`, `train`, `evaluate` or `register`; "" before the first."""
+        """`check`, `train`, `evaluate` or `register`; "" before the first."""
         stages = [event.data["name"] for event in self.events if event.kind == "stage"]
         return stages[-1] if stages else ""
 

@@ -37,25 +37,20 @@ UNSEEN = 1.5
 def memory_of(recipe: Recipe, registry: Registry, home: Home) -> int | None:
     """Bytes at the peak of training and evaluation; None where the base or the data cannot be looked at yet.
 
-    None as well where there is a GPU: what counts is its memory then, which is not shared out.
+    Counted as on the CPU: where there is a GPU, this is more than what the machine's own memory will hold.
     """
-    if sizes.machine().gpus:
+    knobs = recipe.knobs
+    if isinstance(knobs, Pretrain):
+        base: Base | None = scratch.outline(knobs, recipe.max_length or scratch.WINDOW)
+    else:
+        base = outline(recipe.model, registry, home)
+    if base is None:
         return None
     try:
-        knobs = recipe.knobs
-        if isinstance(knobs, Pretrain):
-            return peak(recipe, scratch.outline(knobs, recipe.max_length or scratch.WINDOW), home)
-        base = outline(recipe.model, registry, home)
-        return None if base is None else peak(recipe, base, home)
-    except (InputError, OSError, orjson.JSONEncodeError):
-        # The job itself says what is wrong.
+        count, tokens, longest = sample(Objects(home.s3).locate(recipe.data))
+    except (InputError, OSError):
+        # The job itself says what is wrong with its data.
         return None
-
-
-def peak(recipe: Recipe, base: Base, home: Home) -> int:
-    """Bytes that a recipe takes on the CPU. Raises `InputError` or `OSError` for data that cannot be read."""
-    count, tokens, longest = sample(Objects(home.s3).locate(recipe.data))
-    knobs = recipe.knobs
     longest = min(longest, recipe.max_length or base.window)
     # What is longer is split.
     count = max(count, math.ceil(tokens / longest))

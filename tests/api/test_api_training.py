@@ -12,7 +12,6 @@ from pumice.api.platform import Platform, open_platform
 from pumice.config import Home
 from pumice.errors import InputError
 from pumice.store.tables import open_database
-from pumice.train import sizes
 
 
 @pytest.fixture
@@ -39,33 +38,6 @@ def test_a_new_model_is_begun_unasked_and_its_story_says_so(
     events, _ = platform.queue.read_events(job.id)
     assert [event.data["text"] for event in events] == notes
     assert job.spec["method"] == method and job.task == "run"
-
-
-def test_what_it_will_take_in_memory_is_told_to_whoever_starts_it(
-    platform: Platform, data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What is not told runs alone: on a GPU, and with a base or rows that cannot be looked at."""
-    monkeypatch.setattr(sizes, "gpus", lambda: ())
-    small, large = (
-        training.submit(platform, {"method": "pretrain", "pretrain": {"size": size}}, data).memory
-        for size in ("1M", "350M")
-    )
-    # Weights, gradients and two means: 16 bytes a number.
-    assert small and large and small < 350e6 * 16 < large
-    deep = data.with_name("deep.jsonl")
-    deep.write_text('{"prompt": ' + "[" * 300 + "]" * 300 + ', "completion": "It is 1."}\n')
-    assert training.submit(platform, {}, deep).memory is None
-    # More rows a step than there are: the job says so.
-    few = {"method": "rlhf", "rlhf": {"reward": "json"}, "batch_size": 64}
-    assert training.submit(platform, few, prompts(data)).memory is None
-    monkeypatch.setattr(sizes, "gpus", lambda: (sizes.Gpu("any", 80 * 2**30, 80 * 2**30),))
-    assert training.submit(platform, {"method": "pretrain"}, data).memory is None
-
-
-def prompts(beside: Path) -> Path:
-    path = beside.with_name("prompts.jsonl")
-    path.write_text('{"prompt": "What is 1?"}\n')
-    return path
 
 
 def test_a_new_model_starts_from_no_other_over_a_wire_too(platform: Platform, data: Path) -> None:

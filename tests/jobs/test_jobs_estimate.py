@@ -18,12 +18,6 @@ from pumice.train import sizes
 from pumice.train.recipe import Recipe, make_recipe, resolve_recipe
 
 
-@pytest.fixture(autouse=True)
-def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is estimated where there is one."""
-    monkeypatch.setattr(sizes, "gpus", lambda: ())
-
-
 @pytest.fixture
 def registry(home: Home) -> Registry:
     return Registry(open_database(home.database), home)
