@@ -15,9 +15,10 @@ install: .venv/ready
 quickstart: install
 	$(BIN)/pumice quickstart
 
-# Two files at a time, in the order of the folders: most tests keep one core busy.
+# Two files at a time, in the order of the folders: most tests keep one core busy. Threads that wait for each other sleep:
+# of two trainings at once, spinning, each would take the cores from the very threads that it waits for.
 test: install
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_WAIT_POLICY=passive $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: install
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/pytest tests/house
