@@ -16,7 +16,8 @@ from live_server import Live
 
 from pumice.data.render import Renderer
 
-ASK = [{"role": "system", "content": "You are brief."}, {"role": "user", "content": "Name three colours."}]
+# Sure of every token of its answer by 0.9 nats: sums are rounded otherwise with a prompt that is in the cache.
+ASK = [{"role": "system", "content": "You are brief."}, {"role": "user", "content": "Count from 1 to 12."}]
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +174,7 @@ def test_any_json_object(live: Live) -> None:
 def test_parts_and_the_developer_role_are_the_same_prompt(live: Live) -> None:
     parts = [
         {"role": "developer", "content": "You are brief."},
-        {"role": "user", "content": [{"type": "text", "text": "Name three "}, {"type": "text", "text": "colours."}]},
+        {"role": "user", "content": [{"type": "text", "text": "Count from "}, {"type": "text", "text": "1 to 12."}]},
     ]
     plain, other = (
         live.client.chat.completions.create(model=live.base.name, messages=messages, temperature=0, max_tokens=5)

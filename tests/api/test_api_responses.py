@@ -10,7 +10,7 @@ import pytest
 from live_server import Live
 from openai.types.responses import ResponseFunctionToolCall, ResponseOutputMessage
 
-ASKED: dict[str, Any] = {"input": "Name a colour.", "max_output_tokens": 8, "temperature": 0}
+ASKED: dict[str, Any] = {"input": "Count from 1 to 12.", "max_output_tokens": 8, "temperature": 0}
 WEATHER: dict[str, Any] = {
     "type": "function",
     "name": "weather",
@@ -34,7 +34,7 @@ def said(live: Live, messages: list[dict[str, Any]]) -> str | None:
 
 def test_it_says_what_chat_says(live: Live) -> None:
     found = ask(live, instructions="Be brief.", metadata={"team": "blue"}, store=False)
-    asked = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Name a colour."}]
+    asked = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Count from 1 to 12."}]
     assert found.output_text == said(live, asked)
     assert (found.model, found.object, found.instructions) == (live.base.name, "response", "Be brief.")
     assert found.usage.input_tokens + found.usage.output_tokens == found.usage.total_tokens
@@ -45,12 +45,12 @@ def test_it_says_what_chat_says(live: Live) -> None:
 def test_a_conversation_goes_on_with_what_came_back(live: Live) -> None:
     first = ask(live)
     items: list[Any] = [
-        {"role": "user", "content": [{"type": "input_text", "text": "Name a colour."}]},
+        {"role": "user", "content": [{"type": "input_text", "text": "Count from 1 to 12."}]},
         *first.output,
         {"role": "user", "content": "Another one."},
     ]
     asked = [
-        {"role": "user", "content": "Name a colour."},
+        {"role": "user", "content": "Count from 1 to 12."},
         {"role": "assistant", "content": first.output_text},
         {"role": "user", "content": "Another one."},
     ]

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -15,14 +19,15 @@ from pumice.store.tables import open_database
 from pumice.train.methods import METHODS
 
 
-def test_methods_are_listed_with_all_that_chooses_between_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_methods_are_listed_with_all_that_chooses_between_them() -> None:
     rows = json.loads(CliRunner().invoke(app, ["methods", "--json"], catch_exceptions=False).stdout)
     assert [row["method"] for row in rows] == list(METHODS)
     assert all(all(row.values()) for row in rows)
     assert rows[0]["paper"].startswith("Hu et al. 2021, LoRA, arXiv:2106.09685")
     # A terminal is narrow: it gets who, when and where, without the titles.
-    monkeypatch.setenv("COLUMNS", "200")
-    shown = " ".join(CliRunner().invoke(app, ["methods"], catch_exceptions=False).stderr.split())
+    command, wide = Path(sys.executable).with_name("pumice"), {**os.environ, "COLUMNS": "200", "TERM": "xterm"}
+    run = subprocess.run([command, "methods"], env=wide, capture_output=True, text=True, check=True)
+    shown = " ".join(run.stderr.split())
     assert "Hu et al. 2021, arXiv:2106.09685" in shown and "Direct Preference Optimization" not in shown
 
 

@@ -17,7 +17,7 @@ from live_server import Live
 from pumice.bases.resolve import DEFAULT
 from pumice.data.render import Renderer
 
-ASK = [{"role": "user", "content": [{"text": "Name three colours."}]}]
+ASK = [{"role": "user", "content": [{"text": "Count from 1 to 12."}]}]
 SYSTEM = [{"text": "You are brief."}]
 GREEDY = {"maxTokens": 24, "temperature": 0}
 LONG: dict[str, Any] = {
@@ -43,7 +43,7 @@ def text(answer: dict[str, Any]) -> str:
 def test_both_wires_say_the_same_and_count_the_same(live: Live, greedy: dict[str, Any]) -> None:
     chat = live.client.chat.completions.create(
         model=DEFAULT,
-        messages=[{"role": "system", "content": "You are brief."}, {"role": "user", "content": "Name three colours."}],
+        messages=[{"role": "system", "content": "You are brief."}, {"role": "user", "content": "Count from 1 to 12."}],
         temperature=0,
         max_tokens=24,
     )
@@ -86,7 +86,7 @@ def test_a_conversation_goes_on(live: Live, runtime: Any) -> None:
     ]
     answer = runtime.converse(modelId=DEFAULT, messages=turns, inferenceConfig=GREEDY)
     same = [
-        {"role": "user", "content": "Name three colours."},
+        {"role": "user", "content": "Count from 1 to 12."},
         {"role": "assistant", "content": "Red, green, blue."},
         {"role": "user", "content": "One more."},
     ]

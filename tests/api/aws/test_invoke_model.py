@@ -16,8 +16,8 @@ from pumice.registry.models import Registry
 from pumice.store.documents import Documents
 from pumice.store.tables import open_database
 
-USER = [{"role": "user", "content": "Name three colours."}]
-BLOCKS = [{"role": "user", "content": [{"text": "Name three colours."}]}]
+USER = [{"role": "user", "content": "Count from 1 to 12."}]
+BLOCKS = [{"role": "user", "content": [{"text": "Count from 1 to 12."}]}]
 CLAUDE = {"anthropic_version": "bedrock-2023-05-31", "max_tokens": 12, "temperature": 0, "messages": USER}
 METRICS = "amazon-bedrock-invocationMetrics"
 # Every body asks the same: the chat forms one way, the raw prompts with the template written out.
@@ -138,9 +138,9 @@ def test_claudes_events_are_in_anthropics_order(runtime: Any) -> None:
 
 
 def test_claude_tells_which_stop_sequence_it_was(runtime: Any) -> None:
-    asked = {**CLAUDE, "max_tokens": 60, "stop_sequences": ["never said", "e"], "system": "You are brief."}
+    asked = {**CLAUDE, "max_tokens": 60, "stop_sequences": ["never said", "4"], "system": "You are brief."}
     answer = json.loads(runtime.invoke_model(modelId=DEFAULT, body=json.dumps(asked))["body"].read())
-    assert (answer["stop_reason"], answer["stop_sequence"]) == ("stop_sequence", "e")
+    assert (answer["stop_reason"], answer["stop_sequence"]) == ("stop_sequence", "4")
 
 
 def test_titan_embeddings(runtime: Any) -> None:
