@@ -71,7 +71,8 @@ def main(names: list[str]) -> None:
             print(f"{name:12} {found['steps']:6} {first:11.3f} {last:10.3f} {scores}", flush=True)
             rows = "1 row" if report.count == 1 else f"{report.count} rows"
             change = f"{NAMES[key]} went from {base:.3g} to {tuned:.3g} on {rows} of the {report.set}"
-            write(name, f"{found['steps']} steps, loss {first:.3g} to {last:.3g}; {change}")
+            far = f", at a KL of {found['last']['kl']:.2g} nats a token" if "kl" in found["last"] else ""
+            write(name, f"{found['steps']} steps, loss {first:.3g} to {last:.3g}; {change}{far}")
 
 
 def write(name: str, numbers: str) -> None:
