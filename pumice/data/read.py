@@ -5,7 +5,6 @@ Knows no kind of data: a row is keys and values.
 
 from __future__ import annotations
 
-import difflib
 import mmap
 import re
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from pumice.data.json_rows import read_json
 from pumice.data.rows import BUFFER, Log, Row, decoded, start_of_text
 from pumice.data.table_rows import read_csv, read_parquet
 from pumice.errors import InputError, NotFoundError
+from pumice.store.files import fix_missing, names
 
 
 def rows(path: Path, log: Log) -> Iterator[Row]:
@@ -44,9 +44,7 @@ def openable(path: Path, name: str) -> Callable[[Path, Log], Iterator[Row]]:
         rule = f"A folder is read for its documents ({', '.join(documents.IN_FOLDERS)}), and it holds none."
         raise InputError(f"{name} is a folder without documents.", rule, f"Name a file in it: {_in_folder(path)}.")
     if not path.exists():
-        near = difflib.get_close_matches(path.name, _names(path.parent), 3, 0.5)
-        fix = f"In that folder there is: {', '.join(near)}." if near else "Check the path."
-        raise NotFoundError(f"{name} does not exist.", "", fix)
+        raise NotFoundError(f"{name} does not exist.", "", fix_missing(path))
     suffix = path.suffix.lower()
     if suffix not in _READERS:
         raise InputError(
@@ -63,12 +61,8 @@ def openable(path: Path, name: str) -> Callable[[Path, Log], Iterator[Row]]:
     return _READERS[suffix]
 
 
-def _names(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
-
-
 def _in_folder(folder: Path) -> str:
-    found = [name for name in _names(folder) if Path(name).suffix.lower() in _READERS]
+    found = [name for name in names(folder) if Path(name).suffix.lower() in _READERS]
     return ", ".join(found[:3]) or "there is none that Pumice reads"
 
 

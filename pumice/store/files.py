@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import os
 import tempfile
@@ -28,6 +29,17 @@ def write_atomic(path: Path, content: str | bytes, private: bool = False) -> Non
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def names(folder: Path) -> list[str]:
+    """What lies in a folder, in name order; nothing where there is no folder."""
+    return sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+
+
+def fix_missing(path: Path) -> str:
+    """What to do about a file that is not there: the names beside it that are nearest to its own."""
+    near = difflib.get_close_matches(path.name, names(path.parent), 3, 0.5)
+    return f"In that folder there is: {', '.join(near)}." if near else "Check the path."
 
 
 def sha256_file(path: Path) -> str:

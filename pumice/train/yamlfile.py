@@ -16,6 +16,7 @@ from ruamel.yaml.scalarint import ScalarInt
 from ruamel.yaml.scalarstring import ScalarString
 
 from pumice.errors import InputError, NotFoundError
+from pumice.store.files import fix_missing
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def read_yaml(path: Path, name: str) -> tuple[dict[str, Any], Places]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise NotFoundError(f"{name} does not exist.", fix="Check the path.") from None
+        raise NotFoundError(f"{name} does not exist.", fix=fix_missing(path)) from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{name} cannot be read: {error}.", fix="A recipe is a YAML file in UTF-8.") from error
     try:

@@ -106,8 +106,10 @@ def test_what_is_no_table_of_keys_is_told_with_its_place(tmp_path: Path, text: s
 
 
 def test_a_missing_or_binary_recipe_is_an_error_of_the_user(tmp_path: Path) -> None:
-    with pytest.raises(NotFoundError):
-        read_recipe(tmp_path / "none.yaml")
+    written(tmp_path, "data: faq.jsonl\n")
+    with pytest.raises(NotFoundError) as caught:
+        read_recipe(tmp_path / "recipe.yml")
+    assert caught.value.fix == "In that folder there is: recipe.yaml."
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError):
         read_recipe(tmp_path / "binary.yaml")
