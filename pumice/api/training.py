@@ -147,7 +147,7 @@ class Story:
 
     @property
     def stage(self) -> str:
-        """`check`, `train`, `evaluate` or `register`; "" before the first."""
+        """`check`, `ask`, `train`, `evaluate` or `register`; "" before the first."""
         stages = [event.data["name"] for event in self.events if event.kind == "stage"]
         return stages[-1] if stages else ""
 

@@ -32,8 +32,11 @@ def write_atomic(path: Path, content: str | bytes, private: bool = False) -> Non
 
 
 def names(folder: Path) -> list[str]:
-    """What lies in a folder, in name order; nothing where there is no folder."""
-    return sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+    """What lies in a folder, in name order; nothing where there is none that can be listed."""
+    try:
+        return sorted(entry.name for entry in folder.iterdir())
+    except OSError:
+        return []
 
 
 def fix_missing(path: Path) -> str:

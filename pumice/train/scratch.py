@@ -91,24 +91,6 @@ def as_base(knobs: Pretrain, folder: Path) -> Base:
     return describe(folder, f"untrained-{knobs.size}", f"{SOURCE}{knobs.size}")
 
 
-def outline(knobs: Pretrain, window: int) -> Base:
-    """The sizes of a base that is not made yet, with as many tokens as it may have."""
-    shape = SHAPES[knobs.size]
-    return Base(
-        name=f"untrained-{knobs.size}",
-        folder=Path(),
-        sha256="",
-        source=f"{SOURCE}{knobs.size}",
-        architecture="LlamaForCausalLM",
-        parameters=shape.parameters(knobs.vocabulary),
-        hidden_size=shape.hidden,
-        layers=shape.layers,
-        vocabulary=knobs.vocabulary,
-        window=window,
-        template_sha256="",
-    )
-
-
 def configuration(shape: Shape, tokens: Learned, window: int) -> dict[str, Any]:
     """`config.json` as transformers reads it."""
     return {

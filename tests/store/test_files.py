@@ -8,7 +8,7 @@ import sys
 import threading
 from pathlib import Path
 
-from pumice.store.files import sha256_file, sha256_folder_weights, write_atomic
+from pumice.store.files import fix_missing, sha256_file, sha256_folder_weights, write_atomic
 
 FAILS_HALFWAY = """
 import resource, signal, sys
@@ -83,3 +83,11 @@ def test_a_folder_is_hashed_by_its_weights_alone(tmp_path: Path) -> None:
     first.write_bytes(b"2")
     second.write_bytes(b"1")
     assert sha256_folder_weights(tmp_path) != before
+
+
+def test_names_near_to_a_missing_one_are_told_and_a_folder_that_cannot_be_listed_is_no_fault(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").touch()
+    (tmp_path / "faq.jsonl").touch()
+    assert fix_missing(tmp_path / "recipe.yml") == "In that folder there is: recipe.yaml."
+    for path in (tmp_path / "other", tmp_path / "none" / "recipe.yml", tmp_path / "recipe.yaml" / "recipe.yml"):
+        assert fix_missing(path) == "Check the path."
