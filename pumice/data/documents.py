@@ -33,8 +33,6 @@ ENDINGS = tuple(_READERS)
 IN_FOLDERS = _READERS | {".txt": read_plain}
 """Those that are read in a folder. There a text file is one document too."""
 _NAMED = 5
-_PACKED = 3
-"""A Word document is compressed. So is a PDF, which holds more than its text."""
 
 
 class Folder(NamedTuple):
@@ -78,12 +76,6 @@ def sha256(path: Path) -> str:
     for name in in_folder(path).documents:
         digest.update(_order(name) + b"\0" + sha256_file(path / name).encode() + b"\n")
     return digest.hexdigest()
-
-
-def text_sizes(path: Path) -> tuple[int, ...]:
-    """About how many bytes of text each document has at most, judged by its size on the disk."""
-    paths = [path / name for name in in_folder(path).documents] if path.is_dir() else [path]
-    return tuple(each.stat().st_size * (_PACKED if each.suffix.lower() == ".docx" else 1) for each in paths)
 
 
 def read_document(path: Path, log: Log) -> Iterator[Row]:
