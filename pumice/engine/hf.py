@@ -5,10 +5,12 @@ It answers one request at a time. This module knows neither torch, which its chi
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -19,8 +21,9 @@ from pumice.bases.seq2seq import ARCHITECTURES
 from pumice.engine import adapter as adapters
 from pumice.engine.child import BEHIND, Child
 from pumice.engine.contract import Capabilities, Delta, Generate, Stats, TokenLogprob
+from pumice.engine.keeper import Keeper
 from pumice.engine.wire import room_for
-from pumice.errors import InputError, NotFoundError
+from pumice.errors import InputError, NotFoundError, UnavailableError
 
 CAPABILITIES = Capabilities("transformers", adapters=True, score=True, constraints=frozenset(), embed=True)
 _READER = Capabilities("transformers", adapters=False, score=False, constraints=frozenset(), embed=True)
@@ -28,9 +31,18 @@ _READER = Capabilities("transformers", adapters=False, score=False, constraints=
 _SEQ2SEQ = Capabilities("transformers", adapters=True, score=True, constraints=frozenset())
 _CLASSIFIER = Capabilities("transformers", adapters=False, score=False, constraints=frozenset(), classify=True)
 
+_MOST = 64
+"""Adapters that are loaded at once."""
+
 
 async def start(
-    folder: Path, *, threads: int | None = None, cache: Path, context: int | None = None, nice: int = BEHIND
+    folder: Path,
+    *,
+    threads: int | None = None,
+    cache: Path,
+    context: int | None = None,
+    nice: int = BEHIND,
+    idle: float | None = None,
 ) -> Transformers:
     """Serve the model in `folder`; logs go to `cache`. Float32 on a CPU, bfloat16 on a GPU.
 
@@ -45,33 +57,47 @@ async def start(
         "classifies": capabilities.classify,
         "seq2seq": capabilities is _SEQ2SEQ,
     }
-    child = await Child.start(
-        "pumice.engine.hf_child", orders, f"The transformers engine for {folder.name}", cache / "logs", nice
-    )
-    return Transformers(child, min(context or math.inf, _window(folder)), capabilities)
+    title = f"The transformers engine for {folder.name}"
+    begin = partial(Child.start, "pumice.engine.hf_child", orders, title, cache / "logs", nice)
+    engine = Transformers(Keeper(title, begin, idle), min(context or math.inf, _window(folder)), capabilities)
+    await engine.open()
+    return engine
 
 
 class Transformers:
-    """A running transformers process. Made by `start`."""
+    """transformers for one model. Made by `start`."""
 
-    def __init__(self, child: Child, context: float, capabilities: Capabilities) -> None:
+    def __init__(self, keeper: Keeper, context: float, capabilities: Capabilities) -> None:
         self.capabilities = capabilities
-        self._child, self._context = child, context
+        self._keeper, self._context = keeper, context
         self._adapters: dict[str, Path] = {}
+        self._loaded: dict[str, Path] = {}
+        """What the process has, the one that was asked for last last."""
+        self._holder: Child | None = None
+        """The process that has them."""
+        self._changing = asyncio.Lock()
         self._fronts: dict[str, int] = {}
         """Positions of the window that each takes for itself."""
 
+    async def open(self) -> None:
+        """Start the process, so that what hinders it is told now."""
+        async with self._keeper.use():
+            pass
+
     @property
     def alive(self) -> bool:
-        """Whether requests can be answered."""
-        return self._child.alive
+        """Whether a process runs; the next request starts one."""
+        return self._keeper.alive
 
     async def generate(self, request: Generate) -> AsyncGenerator[Delta, None]:
         """See the contract. Raises InputError for a prompt that leaves no room in the window, and for constraints."""
         self._check_writes()
         self._check(request.adapter)
         room = room_for(request, self._room(request.adapter), self.capabilities)
-        async with aclosing(self._child.complete(request, room, {"adapter": request.adapter})) as deltas:
+        async with (
+            self._with(request.adapter) as child,
+            aclosing(child.complete(request, room, {"adapter": request.adapter})) as deltas,
+        ):
             async for delta in deltas:
                 yield delta
 
@@ -82,7 +108,8 @@ class Transformers:
         room = self._room(adapter)
         if not 2 <= len(ids) <= room:
             raise InputError(f"{len(ids)} ids cannot be scored; between 2 and {room:.0f} can.")
-        answer = await self._child.post("/score", {"prompt": list(ids), "adapter": adapter, "top": top})
+        async with self._with(adapter) as child:
+            answer = await child.post("/score", {"prompt": list(ids), "adapter": adapter, "top": top})
         return [TokenLogprob(id_, logprob, tuple(map(tuple, best))) for id_, logprob, best in answer["tokens"]]
 
     async def embed(self, batch: Sequence[Sequence[int]]) -> list[list[float]]:
@@ -94,7 +121,8 @@ class Transformers:
         self._check_lengths(batch, "become a vector")
         if not batch:
             return []
-        answer = await self._child.post("/embed", {"batch": [list(ids) for ids in batch]})
+        async with self._with(None) as child:
+            answer = await child.post("/embed", {"batch": [list(ids) for ids in batch]})
         return [[float(value) for value in vector] for vector in answer["vectors"]]
 
     async def classify(self, batch: Sequence[Sequence[int]]) -> list[list[float]]:
@@ -104,32 +132,67 @@ class Transformers:
         self._check_lengths(batch, "be classified")
         if not batch:
             return []
-        answer = await self._child.post("/classify", {"batch": [list(ids) for ids in batch]})
+        async with self._with(None) as child:
+            answer = await child.post("/classify", {"batch": [list(ids) for ids in batch]})
         return [[float(value) for value in values] for values in answer["values"]]
 
     async def load_adapter(self, name: str, folder: Path) -> None:
         """See the contract. Any adapter that peft can load will do."""
         if self.capabilities.classify:
             _refuse_classifier()
-        front = adapters.in_front(folder)
-        if self._adapters.get(name) == folder.resolve():
-            return
-        await self._child.post("/adapters", {"name": name, "folder": str(folder.resolve())})
-        self._adapters[name], self._fronts[name] = folder.resolve(), front
+        front, before = adapters.in_front(folder), self._adapters.get(name)
+        self._adapters[name] = folder.resolve()
+        try:
+            async with self._with(name):
+                self._fronts[name] = front
+        except BaseException:
+            del self._adapters[name]
+            if before is not None:
+                self._adapters[name] = before
+            raise
 
     async def unload_adapter(self, name: str) -> None:
         """See the contract."""
         self._check(name)
         del self._adapters[name], self._fronts[name]
-        await self._child.post("/adapters", {"name": name, "folder": None})
+        async with self._keeper.use() as child:
+            await self._drop(child, name)
 
     async def stats(self) -> Stats:
-        """See the contract."""
-        return Stats(self._child.pid, self._child.rss_bytes(), self._child.running, tuple(self._adapters))
+        """See the contract. Raises UnavailableError while no process runs."""
+        child = self._keeper.child
+        if child is None:
+            raise UnavailableError("No process runs.")
+        return Stats(child.pid, child.rss_bytes(), child.running, tuple(self._adapters))
 
     async def stop(self) -> None:
         """See the contract."""
-        await self._child.stop()
+        await self._keeper.stop()
+
+    @asynccontextmanager
+    async def _with(self, adapter: str | None) -> AsyncIterator[Child]:
+        """The process, with the adapter loaded."""
+        async with self._keeper.use() as child:
+            if adapter is not None:
+                async with self._changing:
+                    await self._load(child, adapter)
+            yield child
+
+    async def _load(self, child: Child, name: str) -> None:
+        if self._holder is not child:
+            self._holder, self._loaded = child, {}
+        folder = self._adapters[name]
+        before = self._loaded.pop(name, None)
+        if before != folder:
+            await child.post("/adapters", {"name": name, "folder": str(folder)})
+        self._loaded[name] = folder
+        if len(self._loaded) > _MOST:
+            await self._drop(child, next(iter(self._loaded)))
+
+    async def _drop(self, child: Child, name: str) -> None:
+        if self._holder is child and name in self._loaded:
+            del self._loaded[name]
+            await child.post("/adapters", {"name": name, "folder": None})
 
     def _check_lengths(self, batch: Sequence[Sequence[int]], what: str) -> None:
         for at, ids in enumerate(batch):

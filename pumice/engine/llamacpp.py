@@ -1,7 +1,7 @@
 """The default engine: llama.cpp on weights converted to GGUF, any number of LoRA adapters over one base.
 
-llama.cpp cannot load adapters at run time: a second child starts with the longer list, new requests go to it, and the
-first ends when its last answer is out. This module knows no text.
+llama.cpp cannot load adapters at run time: between two turns a second child starts with the longer list, and the first
+ends. This module knows no text.
 """
 
 from __future__ import annotations
@@ -21,10 +21,15 @@ from pumice.engine import constraints, gguf, vocabulary
 from pumice.engine.adapter import CONFIG, read_config
 from pumice.engine.child import BEHIND, Child
 from pumice.engine.contract import CONTEXT, Capabilities, Delta, Generate, Stats, TokenLogprob
+from pumice.engine.keeper import Keeper
+from pumice.engine.turns import Turns
 from pumice.engine.wire import room_for
 from pumice.errors import InputError, NotFoundError, UnavailableError
 
 CAPABILITIES = Capabilities("llama.cpp", adapters=True, score=False, constraints=frozenset({"json_schema", "lark"}))
+
+_SHARE = 8
+"""One part in so many of the machine's memory is given to adapters that wait loaded."""
 
 _FORMAT = 3
 """Raised whenever the converted files change, so that cached ones are made again."""
@@ -39,66 +44,78 @@ async def start(
     context: int | None = None,
     slots: int = 4,
     nice: int = BEHIND,
+    idle: float | None = None,
 ) -> LlamaCpp:
     """Serve the model in `folder`, `slots` answers at once, each of at most `context` tokens with its prompt.
 
     Converted weights are kept in `cache`. With `f32` the arithmetic is exact too, for comparisons. Raises InputError
     when `gguf.can_convert` names a reason, UnavailableError when llama.cpp cannot start (too little memory, mostly).
     """
-    engine = LlamaCpp(folder, cache, quant, slots, min(context or CONTEXT, gguf.window(folder)), threads, nice)
+    engine = LlamaCpp(folder, cache, quant, slots, min(context or CONTEXT, gguf.window(folder)), threads, nice, idle)
     await engine.open()
     return engine
 
 
 class LlamaCpp:
-    """A running llama.cpp. Made by `start`."""
+    """llama.cpp for one model. Made by `start`."""
 
     capabilities = CAPABILITIES
 
     def __init__(
-        self, folder: Path, cache: Path, quant: gguf.Quant, slots: int, context: int, threads: int | None, nice: int
+        self,
+        folder: Path,
+        cache: Path,
+        quant: gguf.Quant,
+        slots: int,
+        context: int,
+        threads: int | None,
+        nice: int,
+        idle: float | None,
     ) -> None:
         self.context = context
         """Tokens that a prompt and its answer may have together."""
         self._folder, self._cache, self._quant, self._slots = folder, cache, quant, slots
         self._threads = threads or psutil.cpu_count(logical=False) or 1
         self._nice = nice
-        self._wanted: dict[str, Path] = {}
-        self._served: dict[str, Path] = {}
-        self._child: Child | None = None
+        self._turns = Turns(slots)
+        self._keeper = Keeper(self._title, self._start, idle)
+        self._adapters: dict[str, Path] = {}
+        """The converted file of each name."""
+        self._asked: dict[Path, None] = {}
+        """The files that answered, the last one last."""
+        self._chosen: tuple[Path, ...] = ()
+        """What the next process loads."""
+        self._served: tuple[Path, ...] = ()
+        """What the process has loaded, in its order."""
+        self._broken: set[Path] = set()
+        """What no process started with."""
         self._changing = asyncio.Lock()
-        self._retiring: dict[Child, asyncio.Event] = {}
-        self._farewells: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
-        """Start the process, without adapters."""
-        self._child = await self._start({})
+        """Start the process, so that what hinders it is told now."""
+        async with self._keeper.use():
+            pass
 
     @property
     def alive(self) -> bool:
-        """Whether requests can be answered."""
-        return self._child is not None and self._child.alive
+        """Whether a process runs; the next request starts one."""
+        return self._keeper.alive
 
     async def generate(self, request: Generate) -> AsyncGenerator[Delta, None]:
         """See the contract. Raises InputError for a prompt that leaves no room in the context."""
-        child, served = self._child, self._served
-        if child is None:
-            raise UnavailableError(f"{self._title} was stopped.")
-        if request.adapter is not None and not (request.adapter in self._wanted and request.adapter in served):
-            raise NotFoundError(f"The adapter {request.adapter} is not loaded.")
         room = room_for(request, self.context, self.capabilities)
+        adapter = None if request.adapter is None else self._file_of(request.adapter)
         if request.constraint is not None and constraints.beyond_ascii(request.constraint):
             whole = await asyncio.to_thread(lambda: self._whole_characters)
             request = replace(request, constraint=constraints.spelled(request.constraint, whole))
-        # Always the whole list: what is left out would keep the scale of whoever came before.
-        scales = [{"id": at, "scale": float(name == request.adapter)} for at, name in enumerate(served)]
-        try:
+        async with self._turns.seat(adapter), self._keeper.use() as child:
+            if adapter is not None:
+                child = await self._with(adapter)
+            # Always the whole list: what is left out would keep the scale of whoever came before.
+            scales = [{"id": at, "scale": float(path == adapter)} for at, path in enumerate(self._served)]
             async with aclosing(child.complete(request, room, {"lora": scales})) as deltas:
                 async for delta in deltas:
                     yield delta
-        finally:
-            if child in self._retiring and not child.running:
-                self._retiring[child].set()
 
     async def score(self, ids: Sequence[int], adapter: str | None = None, top: int = 0) -> list[TokenLogprob]:
         """Always raises: llama.cpp's server has no prompt likelihoods (`capabilities.score` is False)."""
@@ -115,46 +132,24 @@ class LlamaCpp:
     async def load_adapter(self, name: str, folder: Path) -> None:
         """See the contract. Raises InputError for an adapter that is not plain LoRA or not of this base."""
         path = await asyncio.to_thread(self._converted_adapter, folder)
-        before = self._wanted.get(name)
-        self._wanted[name] = path
-        async with self._changing:
-            if self._served.get(name) == path and self.alive:
-                return
-            try:
-                # Everything that is waiting, so that ten adapters cost one start.
-                await self._change(dict(self._wanted))
-            except BaseException:
-                self._wanted.pop(name, None)
-                if before is not None:
-                    self._wanted[name] = before
-                raise
+        self._adapters.pop(name, None)
+        self._adapters[name] = path
 
     async def unload_adapter(self, name: str) -> None:
         """See the contract. Its memory is freed when the next adapter is loaded."""
-        if self._wanted.pop(name, None) is None:
-            raise NotFoundError(f"The adapter {name} is not loaded.")
+        self._file_of(name)
+        del self._adapters[name]
 
     async def stats(self) -> Stats:
-        """See the contract; children that are about to end count as well."""
-        if self._child is None:
-            raise UnavailableError(f"{self._title} was stopped.")
-        children = [self._child, *(child for child in self._retiring if child.alive)]
-        return Stats(
-            self._child.pid,
-            sum(child.rss_bytes() for child in children),
-            sum(child.running for child in children),
-            tuple(name for name in self._served if name in self._wanted),
-        )
+        """See the contract. Raises UnavailableError while no process runs."""
+        child = self._keeper.child
+        if child is None:
+            raise UnavailableError(f"{self._title} does not run.")
+        return Stats(child.pid, child.rss_bytes(), child.running, tuple(self._adapters))
 
     async def stop(self) -> None:
         """See the contract."""
-        async with self._changing:
-            child, self._child = self._child, None
-            leaving = [one for one in (child, *self._retiring) if one]
-            await asyncio.gather(*(one.stop() for one in leaving))
-            for left in self._retiring.values():
-                left.set()
-            await asyncio.gather(*self._farewells)
+        await self._keeper.stop()
 
     @cached_property
     def _whole_characters(self) -> frozenset[str]:
@@ -164,35 +159,58 @@ class LlamaCpp:
     def _title(self) -> str:
         return f"The llama.cpp engine for {self._folder.name}"
 
-    async def _start(self, adapters: dict[str, Path]) -> Child:
-        model = await asyncio.to_thread(self._converted_model)
+    def _file_of(self, name: str) -> Path:
+        if name not in self._adapters:
+            raise NotFoundError(f"The adapter {name} is not loaded.")
+        return self._adapters[name]
+
+    async def _with(self, adapter: Path) -> Child:
+        """The child, with the adapter loaded. It is this adapter's turn, so no answer of another is under way."""
+        async with self._changing:
+            self._asked.pop(adapter, None)
+            self._asked[adapter] = None
+            if adapter not in self._served:
+                try:
+                    await self._renew(self._fitting(adapter))
+                except UnavailableError:
+                    # One of the others may be what it cannot load.
+                    self._broken.add(adapter)
+                    await self._renew((adapter,))
+                self._broken.discard(adapter)
+        assert self._keeper.child is not None
+        return self._keeper.child
+
+    async def _renew(self, adapters: tuple[Path, ...]) -> None:
+        before, self._chosen = self._chosen, adapters
+        try:
+            await self._keeper.renew()
+        except BaseException:
+            self._chosen = before
+            raise
+
+    def _fitting(self, adapter: Path) -> tuple[Path, ...]:
+        """The adapter, and of the others as many as have room: first those that were asked for last."""
+        known = dict.fromkeys([adapter, *reversed(self._asked), *self._adapters.values()])
+        left, chosen = psutil.virtual_memory().total // _SHARE, list[Path]()
+        for path in known:
+            left -= path.stat().st_size
+            if path == adapter or (left >= 0 and path in self._adapters.values() and path not in self._broken):
+                chosen.append(path)
+        return tuple(chosen)
+
+    async def _start(self) -> Child:
+        model, adapters = await asyncio.to_thread(self._converted_model), self._chosen
         orders = {
             "model": str(model),
-            "adapters": [str(path) for path in adapters.values()],
+            "adapters": [str(path) for path in adapters],
             "context": self.context,
             "slots": self._slots,
             "threads": self._threads,
             "exact": self._quant == "f32",
         }
-        return await Child.start("pumice.engine.llamacpp_child", orders, self._title, self._cache / "logs", self._nice)
-
-    async def _change(self, adapters: dict[str, Path]) -> None:
-        if self._child is None:
-            raise UnavailableError(f"{self._title} was stopped.")
-        fresh = await self._start(adapters)
-        # From here to the end there is no await: a request sees the old pair or the new one.
-        old, self._child, self._served = self._child, fresh, adapters
-        left = self._retiring[old] = asyncio.Event()
-        if not old.running:
-            left.set()
-        farewell = asyncio.create_task(self._retire(old, left))
-        self._farewells.add(farewell)
-        farewell.add_done_callback(self._farewells.discard)
-
-    async def _retire(self, child: Child, left: asyncio.Event) -> None:
-        await left.wait()
-        await child.stop()
-        del self._retiring[child]
+        child = await Child.start("pumice.engine.llamacpp_child", orders, self._title, self._cache / "logs", self._nice)
+        self._served = adapters
+        return child
 
     def _converted_model(self) -> Path:
         out = self._cache / "gguf" / f"{_fingerprint(self._folder)}-{self._quant}.gguf"

@@ -1,4 +1,4 @@
-"""Which engine runs what: one process a model and purpose, started when first needed and again after a crash.
+"""Which engine runs what: one engine a model and purpose, made when it is first needed.
 
 This module knows neither names of models nor users; it is asked for folders.
 """
@@ -33,9 +33,12 @@ class _Place:
 class Pool:
     """The engines of one process, for one event loop: `async with Pool(…) as pool`, or end it with `stop`."""
 
-    def __init__(self, cache: Path, threads: int | None = None) -> None:
-        """`cache` holds converted weights and logs; `threads` are for each engine, by default one a physical core."""
-        self._cache, self._threads = cache, threads
+    def __init__(self, cache: Path, threads: int | None = None, idle: float | None = None) -> None:
+        """`cache` holds converted weights and logs; `threads` are for each engine, by default one a physical core.
+
+        The process of an engine ends when nobody asked it for `idle` seconds, and is started by the next request.
+        """
+        self._cache, self._threads, self._idle = cache, threads, idle
         self._reservations = Reservations(cache, threads)
         self._places: dict[tuple[str, Path], _Place] = {}
         self._kinds: dict[Path, str] = {}
@@ -66,7 +69,7 @@ class Pool:
         when there is no adapter, InputError when it does not belong to this model.
         """
         known = self._adapted.get((folder.resolve(), name))
-        if known and known[0] == adapter and known[1].alive:
+        if known and known[0] == adapter:
             return known[1]
         engine = await self._running(await self._kind(folder, adapter), folder)
         try:
@@ -125,12 +128,9 @@ class Pool:
     async def _running(self, kind: str, folder: Path) -> _Running:
         place = self._places.setdefault((kind, folder.resolve()), _Place())
         async with place.lock:
-            if place.engine and not place.engine.alive:
-                await place.engine.stop()
-                place.engine = None
             if place.engine is None:
                 start = llamacpp.start if kind == _DEFAULT else hf.start
-                place.engine = await start(folder.resolve(), threads=self._threads, cache=self._cache)
+                place.engine = await start(folder.resolve(), threads=self._threads, cache=self._cache, idle=self._idle)
             return place.engine
 
     async def _stop(self, place: _Place) -> None:

@@ -80,12 +80,10 @@ class Reservation:
         return self._engine is not None and self._engine.alive
 
     async def engine(self) -> Engine:
-        """The engine, started again if it has crashed. Raises UnavailableError once it was released."""
+        """The engine. Raises UnavailableError once it was released."""
         async with self._lock:
             self._check()
-            if self._engine is None or not self._engine.alive:
-                if self._engine:
-                    await self._engine.stop()
+            if self._engine is None:
                 self._engine = await self._start()
             return self._engine
 

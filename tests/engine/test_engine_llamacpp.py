@@ -61,7 +61,7 @@ async def test_adapters_load_under_traffic_without_a_failed_or_wrong_answer(
     tiny: Base, tiny_adapters: dict[str, Path], cache: Path, exact: LlamaCpp
 ) -> None:
     expected = ids_of(await collect(exact, PROMPTS[0], max_tokens=24))
-    left = ids_of(await collect(exact, PROMPTS[0], "left", max_tokens=24))
+    left, right = [ids_of(await collect(exact, PROMPTS[0], name, max_tokens=24)) for name in ("left", "right")]
     engine = await llamacpp.start(tiny.folder, cache=cache, quant="f32", slots=2, threads=1)
     first = (await engine.stats()).pid
     loaded = asyncio.Event()
@@ -73,8 +73,9 @@ async def test_adapters_load_under_traffic_without_a_failed_or_wrong_answer(
         return answers
 
     traffic = [asyncio.create_task(ask()) for _ in range(4)]
-    await asyncio.gather(*(engine.load_adapter(name, folder) for name, folder in tiny_adapters.items()))
-    assert ids_of(await collect(engine, PROMPTS[0], "left", max_tokens=24)) == left
+    for name, folder in tiny_adapters.items():
+        await engine.load_adapter(name, folder)
+        assert ids_of(await collect(engine, PROMPTS[0], name, max_tokens=24)) == {"left": left}.get(name, right)
     loaded.set()
     answers = [answer for answers in await asyncio.gather(*traffic) for answer in answers]
     assert len(answers) > 4
@@ -87,7 +88,7 @@ async def test_adapters_load_under_traffic_without_a_failed_or_wrong_answer(
     assert not psutil.pid_exists(stats.pid)
 
 
-async def test_an_answer_under_way_ends_on_the_child_it_began_on(
+async def test_an_answer_under_way_ends_before_an_adapter_comes_in(
     tiny: Base, tiny_adapters: dict[str, Path], cache: Path
 ) -> None:
     engine = await llamacpp.start(tiny.folder, cache=cache, quant="f32", slots=2, threads=1)
@@ -95,11 +96,62 @@ async def test_an_answer_under_way_ends_on_the_child_it_began_on(
     async with aclosing(engine.generate(Generate(PROMPTS[0], Sampling(max_tokens=400)))) as deltas:
         got = ids_of([await anext(deltas)])
         await engine.load_adapter("left", tiny_adapters["left"])
-        assert psutil.pid_exists(first)
+        other = asyncio.create_task(collect(engine, PROMPTS[0], "left"))
         got += ids_of([delta async for delta in deltas])
+        assert (await engine.stats()).pid == first
+    await other
+    assert not psutil.pid_exists(first)
     assert got == ids_of(await collect(engine, PROMPTS[0], max_tokens=400))
     await engine.stop()
-    assert not psutil.pid_exists(first)
+
+
+async def test_adapters_that_were_not_asked_for_make_room(
+    tiny: Base, make_adapter: Callable[..., Path], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = {f"a{seed}": make_adapter(tiny.folder, seed, 0.3) for seed in range(5)}
+    engine = await llamacpp.start(tiny.folder, cache=cache, quant="f32", slots=2, threads=1)
+    for name, folder in folders.items():
+        await engine.load_adapter(name, folder)
+    size = max(path.stat().st_size for path in engine._adapters.values())
+    monkeypatch.setattr(llamacpp, "_SHARE", psutil.virtual_memory().total // (3 * size + size // 2))
+    alone = {name: ids_of(await collect(engine, PROMPTS[0], name)) for name in folders}
+    assert len({tuple(ids) for ids in alone.values()}) == 5
+    held = {name for name, path in engine._adapters.items() if path in engine._served}
+    assert len(held) == 3 and {"a3", "a4"} <= held
+    pid = (await engine.stats()).pid
+    assert ids_of(await collect(engine, PROMPTS[0], "a3")) == alone["a3"]
+    assert (await engine.stats()).pid == pid
+    for name in reversed(folders):
+        assert ids_of(await collect(engine, PROMPTS[0], name)) == alone[name]
+    await engine.stop()
+
+
+async def test_an_adapter_that_does_not_start_keeps_no_other_from_answering(
+    tiny: Base, tiny_adapters: dict[str, Path], cache: Path, tmp_path: Path
+) -> None:
+    engine = await llamacpp.start(tiny.folder, cache=cache, quant="f32", slots=2, threads=1)
+    for name, folder in tiny_adapters.items():
+        await engine.load_adapter(name, folder)
+    engine._adapters["junk"] = tmp_path / "junk.gguf"
+    engine._adapters["junk"].write_bytes(b"GGUF junk")
+    left = ids_of(await collect(engine, PROMPTS[0], "left"))
+    with pytest.raises(UnavailableError, match="did not start"):
+        await collect(engine, PROMPTS[0], "junk")
+    assert ids_of(await collect(engine, PROMPTS[0], "left")) == left
+    assert ids_of(await collect(engine, PROMPTS[0], "right")) != left
+    await engine.stop()
+
+
+async def test_an_idle_process_ends_and_comes_back(tiny: Base, tiny_adapters: dict[str, Path], cache: Path) -> None:
+    engine = await llamacpp.start(tiny.folder, cache=cache, quant="f32", slots=2, threads=1, idle=0.2)
+    await engine.load_adapter("left", tiny_adapters["left"])
+    left = ids_of(await collect(engine, PROMPTS[0], "left"))
+    pid = (await engine.stats()).pid
+    while engine.alive:
+        await asyncio.sleep(0.05)
+    assert not psutil.pid_exists(pid)
+    assert ids_of(await collect(engine, PROMPTS[0], "left")) == left
+    await engine.stop()
 
 
 async def test_an_adapter_can_be_taken_away_and_replaced(
@@ -123,7 +175,7 @@ async def test_leaving_an_answer_frees_its_slot(tiny: Base, cache: Path) -> None
         async with aclosing(engine.generate(Generate(PROMPTS[0], Sampling(max_tokens=500)))) as deltas:
             await anext(deltas)
     assert (await engine.stats()).running == 0
-    child = engine._child
+    child = engine._keeper.child
     assert child is not None
     slots = (await child._http.get("/slots")).json()
     while any(slot["is_processing"] for slot in slots):
@@ -208,11 +260,13 @@ async def test_a_killed_process_fails_the_answer_at_once(tiny: Base, cache: Path
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
     assert not engine.alive
-    with pytest.raises(UnavailableError):
-        await collect(engine, PROMPTS[0])
+    assert ids_of(await collect(engine, PROMPTS[0]))
+    pid = (await engine.stats()).pid
     await engine.stop()
     await engine.stop()
     assert not psutil.pid_exists(pid)
+    with pytest.raises(UnavailableError, match="was stopped"):
+        await collect(engine, PROMPTS[0])
 
 
 async def test_a_start_that_fails_quotes_the_last_line_of_the_log(
