@@ -30,7 +30,7 @@ MAY_IMPORT = {
         "train/loop",
         "train/fast",
     ),
-    "peft": ("engine/hf_adapters", "train/trainers", "train/loop"),
+    "peft": ("engine/hf_adapters", "train/trainers", "train/loop", "train/fast"),
     "trl": ("train/trainers",),
     "accelerate": ("train/trainers", "train/loop"),
     "xllamacpp": ("engine/llamacpp_child",),

@@ -30,7 +30,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from pumice.train import fast
+from pumice.train.fast import losses, segments
 
 SMALL: dict[str, Any] = {
     "vocab_size": 97,
@@ -67,11 +67,11 @@ def packed(rows: list[torch.Tensor]) -> dict[str, torch.Tensor]:
 def test_rows_end_to_end_see_only_themselves(name: str) -> None:
     torch.manual_seed(0)
     model: PreTrainedModel = MODELS[name]().eval()
-    assert fast.why_not_packed(model) == ""
+    assert segments.why_not_packed(model) == ""
     rows = [torch.randint(1, 97, (length,)) for length in (9, 1, 14, 3)]
     with torch.no_grad():
         alone = [model(row[None], use_cache=False).logits[0] for row in rows]
-        model.set_attn_implementation(fast.ATTENTION)
+        model.set_attn_implementation(segments.ATTENTION)
         together = model(**packed(rows), use_cache=False).logits[0]
     borders = packed(rows)["cu_seq_lens_q"].tolist()
     for (start, end), expected in zip(pairwise(borders), alone, strict=True):
@@ -81,30 +81,30 @@ def test_rows_end_to_end_see_only_themselves(name: str) -> None:
 def test_models_whose_rows_would_leak_are_named() -> None:
     sizes = {"vocab_size": 97, "hidden_size": 32, "num_hidden_layers": 2}
     mamba = FalconMambaForCausalLM(FalconMambaConfig(**sizes))
-    assert fast.why_not_packed(mamba) in (
+    assert segments.why_not_packed(mamba) in (
         "falcon_mamba brings its own attention",
         "falcon_mamba carries a state from token to token",
     )
     gemma = Gemma2ForCausalLM(Gemma2Config(**SMALL))
-    assert fast.why_not_packed(gemma) == "gemma2 caps its attention scores"
-    assert not fast.plain_head(gemma)
+    assert segments.why_not_packed(gemma) == "gemma2 caps its attention scores"
+    assert not losses.plain_head(gemma)
 
 
-@pytest.mark.parametrize("count", [1, fast.CHUNK, 2 * fast.CHUNK + 17])
+@pytest.mark.parametrize("count", [1, losses.CHUNK, 2 * losses.CHUNK + 17])
 @pytest.mark.parametrize("bias", [False, True])
 def test_the_loss_of_labels_and_its_gradients_are_those_of_cross_entropy(count: int, bias: bool) -> None:
     torch.manual_seed(0)
     head = torch.nn.Linear(16, 101, bias=bias)
     hidden = torch.randn(1, count + 40, 16, requires_grad=True)
-    labels = torch.full((1, count + 40), -100)
-    labels[0, torch.randperm(count + 39)[:count] + 1] = torch.randint(0, 101, (count,))
+    given = torch.full((1, count + 40), -100)
+    given[0, torch.randperm(count + 39)[:count] + 1] = torch.randint(0, 101, (count,))
     wanted = [hidden, *head.parameters()]
 
     def slopes(loss: torch.Tensor) -> list[torch.Tensor]:
         return list(torch.autograd.grad(loss / 3, wanted))
 
-    plain = F.cross_entropy(head(hidden[0, :-1]), labels[0, 1:], reduction="sum")
-    loss = fast.label_loss(hidden, head, labels)
+    plain = F.cross_entropy(head(hidden[0, :-1]), given[0, 1:], reduction="sum")
+    loss = losses.label_loss(hidden, head, given)
     torch.testing.assert_close(loss, plain)
     for got, expected in zip(slopes(loss), slopes(plain), strict=True):
         torch.testing.assert_close(got, expected)
@@ -113,7 +113,7 @@ def test_the_loss_of_labels_and_its_gradients_are_those_of_cross_entropy(count: 
 def test_a_frozen_head_gets_no_gradient_and_no_work() -> None:
     head = torch.nn.Linear(16, 101, bias=False).requires_grad_(False)
     hidden = torch.randn(1, 5, 16, requires_grad=True)
-    fast.label_loss(hidden, head, torch.tensor([[-100, 3, -100, 7, 9]])).backward()
+    losses.label_loss(hidden, head, torch.tensor([[-100, 3, -100, 7, 9]])).backward()
     assert head.weight.grad is None
     assert hidden.grad is not None
     # A label at place i is predicted from the token before it.

@@ -17,7 +17,7 @@ from trl.trainer.sft_config import SFTConfig
 
 from pumice.errors import InputError
 from pumice.records import Event
-from pumice.train import fast
+from pumice.train.fast import losses, segments
 from pumice.train.methods import Distill
 from pumice.train.trainers import sft
 from pumice.train.trainers.load import load_causal
@@ -57,7 +57,7 @@ def ahead(model: PreTrainedModel, inputs: dict[str, Any]) -> Tensor:
 
     Else its logits.
     """
-    if not fast.plain_head(model):
+    if not losses.plain_head(model):
         logits: Tensor = model(**inputs, use_cache=False).logits
         return logits
     backbone: Any = model.base_model
@@ -80,8 +80,8 @@ def divergence(learned: Tensor, student: Any, wanted: Tensor, teacher: Any, heat
         return F.kl_div(found, right, reduction="sum", log_target=True)
 
     total = torch.zeros((), dtype=torch.float32, device=learned.device)
-    for start in range(0, len(learned), fast.CHUNK):
-        rows = slice(start, start + fast.CHUNK)
+    for start in range(0, len(learned), losses.CHUNK):
+        rows = slice(start, start + losses.CHUNK)
         # The logits are made once more on the way back instead of being kept.
         total = total + checkpoint(piece, learned[rows], wanted[rows], use_reentrant=False)
     return heat**2 * total
@@ -89,7 +89,7 @@ def divergence(learned: Tensor, student: Any, wanted: Tensor, teacher: Any, heat
 
 def output_layer(model: Any) -> Any:
     """What turns the output of `ahead` into logits."""
-    return model.get_output_embeddings() if fast.plain_head(model) else torch.nn.Identity()
+    return model.get_output_embeddings() if losses.plain_head(model) else torch.nn.Identity()
 
 
 def build(parts: Parts) -> Ours:
@@ -100,7 +100,7 @@ def build(parts: Parts) -> Ours:
         return sft.build(parts)
     model, teacher = load_causal(parts), load_teacher(parts)
     packed = sft.lay_end_to_end(model, parts)
-    if packed and (reason := fast.why_not_packed(teacher)):
+    if packed and (reason := segments.why_not_packed(teacher)):
         text = f"The rows are padded, not packed: the teacher {reason}. Slower, with the same result."
         parts.tell(Event("note", {"text": text}))
         model, packed = load_causal(parts), False
@@ -116,6 +116,7 @@ def build(parts: Parts) -> Ours:
     )
     tuned = tune(model, parts)
     trainer = Trainer(tuned, arguments, train_dataset=parts.dataset(sft.columns), processing_class=parts.tokenizer)
+    trainer.in_parts = packed and not parts.cuda and not trainer.aux_loss_enabled
     trainer.teacher, trainer.temperature = teacher.to(trainer.args.device), knobs.temperature
     return trainer
 

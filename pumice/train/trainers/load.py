@@ -8,6 +8,7 @@ import torch
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
 from pumice.errors import InputError
+from pumice.train.fast import blocks
 from pumice.train.trainers.parts import Parts
 
 
@@ -29,6 +30,8 @@ def load(parts: Parts, kind: Any, **settings: Any) -> PreTrainedModel:
     except (OSError, ValueError) as error:
         raise InputError(f"The base {parts.base.name} cannot be loaded for training.", str(error)) from error
     assert isinstance(model, PreTrainedModel)
+    if not parts.cuda:
+        blocks.quicken(model)
     return model
 
 

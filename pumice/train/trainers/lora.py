@@ -10,6 +10,7 @@ from typing import Any
 from peft import LoraConfig, PeftModel, get_peft_model
 
 from pumice.bases.seq2seq import is_seq2seq
+from pumice.train.fast import products
 from pumice.train.methods import Lora
 from pumice.train.trainers.parts import Parts
 
@@ -42,10 +43,13 @@ def adapted(model: Any, config: Any, parts: Parts) -> Any:
         config.task_type = "SEQ_2_SEQ_LM"
     with old_names():
         if parts.adapter is None:
-            return get_peft_model(model, config)
-        tuned = PeftModel.from_pretrained(model, parts.adapter, is_trainable=True, local_files_only=True)
-    # Where it finds no config.json under this name, peft asks the hub at every checkpoint.
-    tuned.peft_config["default"].base_model_name_or_path = str(parts.base.folder)
+            tuned = get_peft_model(model, config)
+        else:
+            tuned = PeftModel.from_pretrained(model, parts.adapter, is_trainable=True, local_files_only=True)
+            # Where it finds no config.json under this name, peft asks the hub at every checkpoint.
+            tuned.peft_config["default"].base_model_name_or_path = str(parts.base.folder)
+    if not parts.cuda:
+        products.quicken(tuned)
     return tuned
 
 

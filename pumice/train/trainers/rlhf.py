@@ -23,7 +23,8 @@ from pumice.data.render import Renderer, same_tokens
 from pumice.engine.contract import CONTEXT
 from pumice.errors import InputError
 from pumice.records import Event, Tokens
-from pumice.train import fast, scorers
+from pumice.train import scorers
+from pumice.train.fast import losses
 from pumice.train.methods import Rlhf
 from pumice.train.trainers.judged import forget_new_adapter, tell_of_dropout
 from pumice.train.trainers.load import load_causal
@@ -99,7 +100,7 @@ class Rollouts(Ours):
         written = attention_mask[:, -logits_to_keep:].bool()
         labels = input_ids[:, -logits_to_keep:][written]
         head = causal.get_output_embeddings()  # type: ignore[no-untyped-call]
-        found = fast.label_logprobs(hidden[:, -logits_to_keep - 1 : -1][written], head, labels)
+        found = losses.label_logprobs(hidden[:, -logits_to_keep - 1 : -1][written], head, labels)
         empty = hidden.new_zeros(written.shape)
         logprobs, entropies = (empty.masked_scatter(written, values) for values in found)
         return logprobs, entropies, None
@@ -225,7 +226,7 @@ def build(parts: Parts) -> Ours:
     stops = list(renderer.stop_ids)
     trainer.eos_token_ids = trainer.generation_config.eos_token_id = trainer.generation_kwargs["eos_token_id"] = stops
     trainer.parts, trainer.knobs = parts, knobs
-    trainer.fast_loss = not parts.cuda and not trainer.aux_loss_enabled and fast.plain_head(bare(model))
+    trainer.fast_loss = not parts.cuda and not trainer.aux_loss_enabled and losses.plain_head(bare(model))
     return trainer
 
 

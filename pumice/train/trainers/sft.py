@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -13,7 +14,8 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from pumice.bases.seq2seq import is_seq2seq
 from pumice.records import Event, Tokens
-from pumice.train import fast
+from pumice.train.fast import losses, segments
+from pumice.train.fast.parts import parts as cut
 from pumice.train.trainers import seq2seq
 from pumice.train.trainers.load import load_causal
 from pumice.train.trainers.ours import Ours
@@ -24,7 +26,19 @@ from pumice.train.trainers.tune import tune
 class Trainer(Ours, SFTTrainer):
     """TRL's trainer, with the fast loss on a CPU."""
 
-    fast_loss = False
+    fast_loss = in_parts = False
+
+    def training_step(
+        self, model: Any, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
+        """Forward and back on a batch; on a CPU part by part, whose losses and gradients add up to the batch's."""
+        if not self.in_parts or num_items_in_batch is None:
+            return self._train_on(model, inputs, num_items_in_batch)
+        return torch.stack([self._train_on(model, part, num_items_in_batch) for part in cut(inputs)]).sum()
+
+    def _train_on(self, model: Any, inputs: dict[str, Any], count: Tensor | int | None) -> Tensor:
+        loss: Tensor = super().training_step(model, inputs, count)  # type: ignore[no-untyped-call]
+        return loss
 
     def compute_loss(
         self,
@@ -40,13 +54,13 @@ class Trainer(Ours, SFTTrainer):
             )
         causal = bare(model)
         backbone: Any = causal.base_model
-        labels = inputs["labels"]
+        wanted = inputs["labels"]
         without = {key: value for key, value in inputs.items() if key != "labels"}
         hidden = backbone(**without, use_cache=False).last_hidden_state
         head = causal.get_output_embeddings()  # type: ignore[no-untyped-call]
-        total = fast.label_loss(hidden, head, labels)
-        count = (labels[:, 1:] != -100).sum() if num_items_in_batch is None else num_items_in_batch
-        self._total_train_tokens += labels.numel()
+        total = losses.label_loss(hidden, head, wanted)
+        count = (wanted[:, 1:] != -100).sum() if num_items_in_batch is None else num_items_in_batch
+        self._total_train_tokens += wanted.numel()
         return total / count
 
 
@@ -75,14 +89,14 @@ def lay_end_to_end(model: PreTrainedModel, parts: Parts) -> bool:
     """Ready the model for rows that lie end to end in one sequence, if that can be; False where they are padded."""
     if not parts.recipe.packing:
         return False
-    reason = fast.why_not_packed(model)
+    reason = segments.why_not_packed(model)
     if not parts.recipe.weights.packs:
         reason = f"{parts.recipe.way} puts something in front of each row"
     if reason:
         parts.tell(Event("note", {"text": f"The rows are padded, not packed: {reason}. Slower, with the same result."}))
         return False
     flash = parts.cuda and is_flash_attn_2_available()
-    model.set_attn_implementation("flash_attention_2" if flash else fast.ATTENTION)
+    model.set_attn_implementation("flash_attention_2" if flash else segments.ATTENTION)
     return True
 
 
@@ -98,11 +112,6 @@ def build_sft(parts: Parts, model: Any, packed: bool) -> Trainer:
         dataset_kwargs={"skip_prepare_dataset": True},
     )
     trainer = Trainer(model, arguments, train_dataset=parts.dataset(columns), processing_class=parts.tokenizer)
-    trainer.fast_loss = (
-        packed
-        and not parts.cuda
-        and not trainer.aux_loss_enabled
-        and fast.plain_head(bare(model))
-        and trainer.accelerator.num_processes == 1
-    )
+    trainer.in_parts = packed and not parts.cuda and not trainer.aux_loss_enabled
+    trainer.fast_loss = trainer.in_parts and losses.plain_head(bare(model))
     return trainer
