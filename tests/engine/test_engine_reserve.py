@@ -78,12 +78,13 @@ async def test_a_crash_is_made_good_on_the_next_use(pool: Pool, tiny: Base, tiny
     held = await pool.reserve(tiny.folder, tiny_adapters["left"], 1, "mine")
     engine = await held.engine()
     expected = ids_of(await collect(engine, PROMPT, "mine"))
-    os.kill((await engine.stats()).pid, signal.SIGKILL)
+    crashed = (await engine.stats()).pid
+    os.kill(crashed, signal.SIGKILL)
     while held.alive:
         await asyncio.sleep(0.01)
     again = await held.engine()
-    assert again is not engine
     assert ids_of(await collect(again, PROMPT, "mine")) == expected
+    assert (await again.stats()).pid != crashed
 
 
 async def test_resizing_does_not_disturb_an_answer(pool: Pool, tiny: Base) -> None:
