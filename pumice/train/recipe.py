@@ -82,6 +82,8 @@ class Recipe(Source):
     """Longest row in tokens. By default the model's window."""
     packing: Switch = True
     """Lay the rows of a batch end to end instead of padding them. Changes speed, never the result."""
+    fast: Switch = True
+    """On a CPU, steps in Pumice's own pieces; `false` leaves them to the libraries. Changes speed, never the result."""
     seed: Whole = 0
     """Of the order of the rows and of the first random weights."""
     too_long: Literal["error", "drop", "truncate", "split"] | None = None

@@ -78,6 +78,29 @@ def test_rows_end_to_end_see_only_themselves(name: str) -> None:
         torch.testing.assert_close(together[start:end], expected, atol=2e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("window", [None, 7])
+@pytest.mark.parametrize("heads", [2, 6])
+def test_attention_in_blocks_and_its_gradients_are_those_of_torch(
+    monkeypatch: pytest.MonkeyPatch, window: int | None, heads: int
+) -> None:
+    monkeypatch.setattr(segments, "BLOCK", 5)
+    torch.manual_seed(0)
+    given = [torch.randn(1, count, 30, 8, requires_grad=True) for count in (6, heads, heads)]
+    borders = torch.tensor([0, 1, 18, 30], dtype=torch.int32)
+    slope = torch.randn(1, 30, 6, 8)
+    module = torch.nn.Identity()
+
+    def found(dropout: float) -> list[torch.Tensor]:
+        out, _ = segments.segments(
+            module, *given, None, scaling=0.3, dropout=dropout, sliding_window=window, cu_seq_lens_q=borders
+        )
+        return [out, *torch.autograd.grad(out, given, slope)]
+
+    # With a chance of dropout that drops nothing, torch's own attention computes.
+    for got, expected in zip(found(0.0), found(1e-12), strict=True):
+        torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
+
+
 def test_models_whose_rows_would_leak_are_named() -> None:
     sizes = {"vocab_size": 97, "hidden_size": 32, "num_hidden_layers": 2}
     mamba = FalconMambaForCausalLM(FalconMambaConfig(**sizes))
@@ -107,6 +130,29 @@ def test_the_loss_of_labels_and_its_gradients_are_those_of_cross_entropy(count: 
     loss = losses.label_loss(hidden, head, given)
     torch.testing.assert_close(loss, plain)
     for got, expected in zip(slopes(loss), slopes(plain), strict=True):
+        torch.testing.assert_close(got, expected)
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_the_logprobs_of_labels_and_their_gradients_are_those_of_log_softmax(
+    monkeypatch: pytest.MonkeyPatch, trained: bool
+) -> None:
+    monkeypatch.setattr(losses, "CHUNK", 7)
+    torch.manual_seed(0)
+    head = torch.nn.Linear(16, 101).requires_grad_(trained)
+    hidden, labels = torch.randn(20, 16, requires_grad=True), torch.randint(0, 101, (20,))
+    # One that is all but impossible, and one that is all but certain.
+    with torch.no_grad():
+        hidden[3] *= 60
+    labels[3] = head(hidden[3]).argmin()
+    wanted = [hidden, *(head.parameters() if trained else ())]
+    plain = head(hidden).log_softmax(1).gather(1, labels[:, None])[:, 0]
+    found = losses.label_logprobs(hidden, head, labels)
+    torch.testing.assert_close(found, plain)
+    weights = torch.randn(20)
+    for got, expected in zip(
+        torch.autograd.grad(found @ weights, wanted), torch.autograd.grad(plain @ weights, wanted), strict=True
+    ):
         torch.testing.assert_close(got, expected)
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 # Labels whose logits exist at once: 256 x 49,152 x 4 bytes = 50 MB, and no slower than all of them.
@@ -23,6 +22,27 @@ def plain_head(model: PreTrainedModel) -> bool:
     return all(values.get(key) is None for key in LOGIT_KEYS)
 
 
+def slopes(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor
+) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Chunk by chunk of `labels` [n] at `hidden` [n, width]: which they are, their log-probabilities in nats, and
+    what each logit adds to their negative sum [chunk, vocabulary], in one buffer that the next chunk takes again.
+    """
+    buffer = hidden.new_empty(min(CHUNK, len(labels)), len(weight))
+    for start in range(0, len(labels), CHUNK):
+        piece, wanted = slice(start, start + CHUNK), labels[start : start + CHUNK, None]
+        logits = buffer[: len(wanted)]
+        if bias is None:
+            torch.mm(hidden[piece], weight.T, out=logits)
+        else:
+            torch.addmm(bias, hidden[piece], weight.T, out=logits)
+        label, best = logits.gather(1, wanted), logits.amax(1, keepdim=True)
+        torch.softmax(logits, 1, out=logits)
+        # The best one's probability is never small, so its logarithm is exact.
+        logprobs = label - best + logits.amax(1, keepdim=True).log()
+        yield piece, logprobs[:, 0], logits.scatter_add_(1, wanted, torch.full_like(label, -1))
+
+
 class LabelLoss(torch.autograd.Function):
     """Sum of the cross entropies of `labels` [n] at `hidden` [n, width] under the head, in nats.
 
@@ -36,20 +56,12 @@ class LabelLoss(torch.autograd.Function):
         for_hidden = torch.empty_like(hidden) if wants_hidden else None
         for_weight = torch.zeros_like(weight) if wants_weight else None
         for_bias = torch.zeros_like(bias) if wants_bias and bias is not None else None
-        for start in range(0, len(labels), CHUNK):
-            piece, wanted = hidden[start : start + CHUNK], labels[start : start + CHUNK, None]
-            logits = F.linear(piece, weight, bias).float()
-            logits -= logits.logsumexp(1, keepdim=True)
-            total -= logits.gather(1, wanted).sum()
-            if for_hidden is None and for_weight is None:
-                continue
-            slope = (
-                logits.exp_().scatter_add_(1, wanted, torch.full_like(wanted, -1, dtype=logits.dtype)).to(hidden.dtype)
-            )
+        for piece, logprobs, slope in slopes(hidden, weight, bias, labels):
+            total -= logprobs.sum()
             if for_hidden is not None:
-                torch.mm(slope, weight, out=for_hidden[start : start + CHUNK])
+                torch.mm(slope, weight, out=for_hidden[piece])
             if for_weight is not None:
-                for_weight.addmm_(slope.T, piece)
+                for_weight.addmm_(slope.T, hidden[piece])
             if for_bias is not None:
                 for_bias += slope.sum(0)
         ctx.gradients = (for_hidden, for_weight, for_bias)
@@ -59,6 +71,43 @@ class LabelLoss(torch.autograd.Function):
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
         for_hidden, for_weight, for_bias = (None if one is None else one * outer[0] for one in ctx.gradients)
         return for_hidden, for_weight, for_bias, None
+
+
+class LabelLogprobs(torch.autograd.Function):
+    """Log-probability of each of `labels` [n] at `hidden` [n, width] under the head, in nats; [n].
+
+    What a log-probability owes to its hidden state is made in the forward pass; for a head that is trained, the
+    logits are made again on the way back.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor) -> Tensor:
+        found = hidden.new_empty(len(labels))
+        for_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
+        for piece, logprobs, slope in slopes(hidden, weight, bias, labels):
+            found[piece] = logprobs
+            if for_hidden is not None:
+                torch.mm(slope, weight, out=for_hidden[piece])
+        trained = any(ctx.needs_input_grad[1:3])
+        ctx.save_for_backward(for_hidden, *((hidden, weight, bias, labels) if trained else ()))
+        return found
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
+        down = -outer[0][:, None]
+        for_hidden, *head = ctx.saved_tensors
+        for_weight = for_bias = None
+        if head:
+            hidden, weight, bias, labels = head
+            for_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
+            for_bias = torch.zeros_like(bias) if ctx.needs_input_grad[2] else None
+            for piece, _, slope in slopes(hidden, weight, bias, labels):
+                slope *= down[piece]
+                if for_weight is not None:
+                    for_weight.addmm_(slope.T, hidden[piece])
+                if for_bias is not None:
+                    for_bias += slope.sum(0)
+        return None if for_hidden is None else for_hidden * down, for_weight, for_bias, None
 
 
 def label_loss(hidden: Tensor, head: torch.nn.Module, labels: Tensor) -> Tensor:
@@ -72,22 +121,8 @@ def label_loss(hidden: Tensor, head: torch.nn.Module, labels: Tensor) -> Tensor:
     return loss
 
 
-def label_logprobs(hidden: Tensor, head: torch.nn.Module, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-probability of each of `labels` [n] at `hidden` [n, width], in nats, and the entropy there; [n] each.
-
-    The logits of one chunk exist at a time; on the way back they are made again.
-    """
+def label_logprobs(hidden: Tensor, head: torch.nn.Module, labels: Tensor) -> Tensor:
+    """Log-probability of each of `labels` [n] at `hidden` [n, width], in nats, from the logits of a chunk at a time."""
     assert isinstance(head, torch.nn.Linear)
-    found = [
-        checkpoint(_logprobs, hidden[piece], head.weight, head.bias, labels[piece], use_reentrant=False)
-        for piece in (slice(start, start + CHUNK) for start in range(0, len(labels), CHUNK))
-    ]
-    return torch.cat([logprobs for logprobs, _ in found]), torch.cat([entropy for _, entropy in found])
-
-
-def _logprobs(hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor) -> tuple[Tensor, Tensor]:
-    logits = F.linear(hidden, weight, bias).float()
-    logprobs = logits - logits.logsumexp(1, keepdim=True)
-    with torch.no_grad():
-        entropy = -(logprobs.exp() * logprobs).sum(1)
-    return logprobs.gather(1, labels[:, None])[:, 0], entropy
+    found: Tensor = LabelLogprobs.apply(hidden, head.weight, head.bias, labels)  # type: ignore[no-untyped-call]
+    return found

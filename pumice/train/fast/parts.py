@@ -15,6 +15,22 @@ TOKENS = 768
 """Of a part, unless a row has more. Large enough for full speed of the products, on two cores with 256 bit vectors."""
 
 
+def pairs(batch: dict[str, Any], most: int = TOKENS) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Pairs as TRL's collator puts them, all that were chosen before all that were not, in parts of at most `most`
+    tokens or of one pair; each with the number of its pairs.
+    """
+    count = len(batch["attention_mask"]) // 2
+    sizes = batch["attention_mask"].sum(1).view(2, count).sum(0).tolist()
+    start = taken = 0
+    for at, size in enumerate(sizes, 1):
+        taken += size
+        if at == count or taken + sizes[at] > most:
+            places = torch.arange(start, at)
+            both = torch.cat([places, places + count])
+            yield at - start, {key: value[both] for key, value in batch.items()}
+            start, taken = at, 0
+
+
 def parts(batch: dict[str, Any], most: int = TOKENS) -> Iterator[dict[str, Any]]:
     """The rows of `batch`, as TRL's collator lays them end to end, in parts of at most `most` tokens or of one row."""
     borders = batch["cu_seq_lens_q"].tolist()

@@ -116,7 +116,7 @@ def build(parts: Parts) -> Ours:
     )
     tuned = tune(model, parts)
     trainer = Trainer(tuned, arguments, train_dataset=parts.dataset(sft.columns), processing_class=parts.tokenizer)
-    trainer.in_parts = packed and not parts.cuda and not trainer.aux_loss_enabled
+    trainer.in_parts = packed and parts.fast and not trainer.aux_loss_enabled
     trainer.teacher, trainer.temperature = teacher.to(trainer.args.device), knobs.temperature
     return trainer
 

@@ -47,4 +47,5 @@ def build(parts: Parts) -> Trainer:
         processing_class=parts.tokenizer,
     )
     judged.forget_new_adapter(model, parts)
+    judged.lay_end_to_end(trainer, parts, pairs=True)
     return trainer

@@ -13,9 +13,14 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedModel
+from trl.trainer.dpo_trainer import DPOTrainer
+from trl.trainer.kto_trainer import KTOTrainer
 
 from pumice.records import Event, Tokens
+from pumice.train.fast import losses, segments, unpadded
+from pumice.train.fast.parts import pairs as cut
 from pumice.train.methods import Lora
+from pumice.train.trainers import sft
 from pumice.train.trainers.load import load_causal
 from pumice.train.trainers.ours import Ours
 from pumice.train.trainers.parts import Parts
@@ -28,6 +33,7 @@ class Judged(Ours):
     """In front of a trainer of judged answers: a step is the mean over its rows, however it is cut into batches."""
 
     loss_is_scaled_for_ga = True
+    in_parts = False
     _metrics: dict[str, dict[str, list[float]]]
 
     def _prepare_dataset(self, dataset: datasets.Dataset, *_: Any) -> datasets.Dataset:
@@ -38,6 +44,23 @@ class Judged(Ours):
         """The batches of a step, and how many sequences they hold."""
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         return batches, sum(len(batch["input_ids"]) for batch in batches)
+
+    def training_step(
+        self, model: Any, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
+        """Forward and back on a batch; where it is read end to end, part by part of its pairs."""
+        if not self.in_parts:
+            return super().training_step(model, inputs, num_items_in_batch)
+        count = len(inputs["input_ids"]) if num_items_in_batch is None else num_items_in_batch
+        found = []
+        for pairs, part in cut(inputs):
+            before = {name: len(values) for name, values in self._metrics["train"].items()}
+            found.append(super().training_step(model, part, count))
+            for name, values in self._metrics["train"].items():
+                # One mean of this part, which is to weigh as much as its pairs do.
+                if len(values) == before.get(name, 0) + 1:
+                    values += values[-1:] * (pairs - 1)
+        return torch.stack(found).sum()
 
     def compute_loss(
         self,
@@ -68,6 +91,19 @@ def pair(row: Tokens) -> dict[str, Any]:
     assert row.rejected is not None
     prompt, chosen = parted(row)
     return {"prompt_ids": prompt, "chosen_ids": chosen, "rejected_ids": parted(row.rejected)[1]}
+
+
+def lay_end_to_end(trainer: Any, parts: Parts, pairs: bool) -> None:
+    """On a CPU, let padded batches be read as rows end to end where the model can; of `pairs` a few at a time."""
+    if parts.cuda or not sft.lay_end_to_end(sft.bare(trainer.model), parts):
+        return
+    # ORPO has no start to measure from.
+    start = trainer.ref_model if isinstance(trainer, DPOTrainer | KTOTrainer) else None
+    for model in filter(None, (sft.bare(trainer.model), start)):
+        model.set_attn_implementation(segments.ATTENTION)
+        if losses.plain_head(model):
+            unpadded.quicken(model)
+    trainer.in_parts = pairs
 
 
 def frozen_start(model: Any, parts: Parts) -> PreTrainedModel | None:

@@ -92,6 +92,7 @@ def build(parts: Parts) -> Trainer:
         processing_class=parts.tokenizer,
     )
     judged.forget_new_adapter(model, parts)
+    judged.lay_end_to_end(trainer, parts, pairs=False)
     # What the start thinks of a batch lies in the batch; the mismatched answers depend on no order and no batch.
     trainer.precompute_ref_logps = True
     arguments.train_sampling_strategy = "random"

@@ -30,7 +30,7 @@ def load(parts: Parts, kind: Any, **settings: Any) -> PreTrainedModel:
     except (OSError, ValueError) as error:
         raise InputError(f"The base {parts.base.name} cannot be loaded for training.", str(error)) from error
     assert isinstance(model, PreTrainedModel)
-    if not parts.cuda:
+    if parts.fast:
         blocks.quicken(model)
     return model
 

@@ -48,7 +48,7 @@ def adapted(model: Any, config: Any, parts: Parts) -> Any:
             tuned = PeftModel.from_pretrained(model, parts.adapter, is_trainable=True, local_files_only=True)
             # Where it finds no config.json under this name, peft asks the hub at every checkpoint.
             tuned.peft_config["default"].base_model_name_or_path = str(parts.base.folder)
-    if not parts.cuda:
+    if parts.fast:
         products.quicken(tuned)
     return tuned
 

@@ -103,7 +103,7 @@ def build(parts: Parts) -> Trainer:
     arguments = TrainingArguments(
         **parts.arguments, include_num_input_tokens_seen="non_padding", remove_unused_columns=False
     )
-    return Trainer(
+    trainer = Trainer(
         model,
         knobs.beta,
         args=arguments,
@@ -111,3 +111,5 @@ def build(parts: Parts) -> Trainer:
         train_dataset=parts.dataset(columns),
         processing_class=tokenizer,
     )
+    judged.lay_end_to_end(trainer, parts, pairs=True)
+    return trainer

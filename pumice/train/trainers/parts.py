@@ -32,6 +32,11 @@ class Parts:
     """Folder of the other model that training asks: a teacher, a reward model."""
     tell: Tell
 
+    @property
+    def fast(self) -> bool:
+        """Whether a step is made of the pieces in `train/fast`."""
+        return self.recipe.fast and not self.cuda
+
     def dataset(self, columns: Callable[[Tokens], dict[str, Any]]) -> datasets.Dataset:
         """The rows in their order, each under the names that a trainer's collator reads."""
         return datasets.Dataset.from_list([columns(row) for row in self.rows])

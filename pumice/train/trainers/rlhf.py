@@ -101,9 +101,9 @@ class Rollouts(Ours):
         labels = input_ids[:, -logits_to_keep:][written]
         head = causal.get_output_embeddings()  # type: ignore[no-untyped-call]
         found = losses.label_logprobs(hidden[:, -logits_to_keep - 1 : -1][written], head, labels)
-        empty = hidden.new_zeros(written.shape)
-        logprobs, entropies = (empty.masked_scatter(written, values) for values in found)
-        return logprobs, entropies, None
+        logprobs = hidden.new_zeros(written.shape).masked_scatter(written, found)
+        # TRL logs a mean of entropies beside what is told; they would cost a pass over all logits.
+        return logprobs, torch.full_like(logprobs, torch.nan), None
 
     def _get_train_sampler(self, dataset: Any = None) -> Order:
         return Order(
@@ -226,7 +226,7 @@ def build(parts: Parts) -> Ours:
     stops = list(renderer.stop_ids)
     trainer.eos_token_ids = trainer.generation_config.eos_token_id = trainer.generation_kwargs["eos_token_id"] = stops
     trainer.parts, trainer.knobs = parts, knobs
-    trainer.fast_loss = not parts.cuda and not trainer.aux_loss_enabled and losses.plain_head(bare(model))
+    trainer.fast_loss = parts.fast and not trainer.aux_loss_enabled and losses.plain_head(bare(model))
     return trainer
 
 

@@ -90,6 +90,8 @@ def lay_end_to_end(model: PreTrainedModel, parts: Parts) -> bool:
     if not parts.recipe.packing:
         return False
     reason = segments.why_not_packed(model)
+    if not (parts.cuda or parts.recipe.fast):
+        reason = "fast is off, and without it nothing packs on a CPU"
     if not parts.recipe.weights.packs:
         reason = f"{parts.recipe.way} puts something in front of each row"
     if reason:
@@ -112,6 +114,6 @@ def build_sft(parts: Parts, model: Any, packed: bool) -> Trainer:
         dataset_kwargs={"skip_prepare_dataset": True},
     )
     trainer = Trainer(model, arguments, train_dataset=parts.dataset(columns), processing_class=parts.tokenizer)
-    trainer.in_parts = packed and not parts.cuda and not trainer.aux_loss_enabled
+    trainer.in_parts = packed and parts.fast and not trainer.aux_loss_enabled
     trainer.fast_loss = trainer.in_parts and losses.plain_head(bare(model))
     return trainer
