@@ -28,6 +28,7 @@ from pumice.records import Confusion, Event, Job, Key, Model, Report
 from pumice.train.instances import REACHED, READ_ON
 from pumice.train.scaling import Probe
 from pumice.train.sizes import Ability, Estimate
+from pumice.train.switches import Switch
 
 console = Console(stderr=True, highlight=False)
 
@@ -464,10 +465,14 @@ def lengths(found: Check) -> None:
     say(f"The longest row has {measured.longest:,} tokens; {measured.limit:,} fit. {measured.note}")
 
 
-def dry_run(recipe: Mapping[str, Any], reasons: Mapping[str, str], estimate: Estimate) -> None:
+def dry_run(
+    recipe: Mapping[str, Any], reasons: Mapping[str, str], estimate: Estimate, switches: Sequence[Switch]
+) -> None:
     """What `train` would do."""
     rows = [(key, str(value), reasons.get(key, "")) for key, value in recipe.items() if value is not None]
     table("", ["key", "value", "why"], [(key, value, reason.partition("; ")[2]) for key, value, reason in rows])
+    ways = [(switch.name, "on" if switch.on else "off", switch.why) for switch in switches]
+    table("How a step is computed on this machine", ["", "", "why"], ways)
     say(f"It would take {estimate}")
 
 

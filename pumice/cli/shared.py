@@ -180,6 +180,7 @@ def dry_run_of(source: str, overrides: Mapping[str, str], as_json: bool) -> None
     from pumice import show
     from pumice.plan import check_machine, gather, resolve, start_of
     from pumice.train import sizes
+    from pumice.train.switches import choose
 
     recipe = recipe_of(source, overrides)
     check_machine(recipe)
@@ -192,8 +193,10 @@ def dry_run_of(source: str, overrides: Mapping[str, str], as_json: bool) -> None
     lengths = [row.size + recipe.knobs.unseen for row in material.rows.tokens]
     on_gpu = bool(sizes.machine().gpus)
     estimate = sizes.estimate(resolved, base, sum(lengths), max(lengths), on_gpu)
+    chosen = choose(resolved, on_gpu, estimate.gradient_checkpointing).each()
     values = resolved.model_dump(mode="json", exclude_none=True)
     if as_json:
-        show.document({"recipe": values, "reasons": reasons, "estimate": vars(estimate)})
+        told = [vars(switch) for switch in chosen]
+        show.document({"recipe": values, "reasons": reasons, "estimate": vars(estimate), "switches": told})
     else:
-        show.dry_run(values, reasons, estimate)
+        show.dry_run(values, reasons, estimate, chosen)

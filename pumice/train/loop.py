@@ -31,6 +31,7 @@ from pumice.records import Base, Event, Tell, Tokens
 from pumice.train import artifact, checkpoints, sizes
 from pumice.train.methods import field
 from pumice.train.recipe import Recipe
+from pumice.train.switches import choose
 from pumice.train.trainers import Ours, Parts, build_trainer
 
 SECONDS_BETWEEN_SAVES = 30.0
@@ -128,6 +129,7 @@ def build(
     if estimate.memory_bytes > free:
         text = f"Only {free / 1e9:.1f} GB of memory are free; a smaller batch_size needs less."
         tell(Event("note", {"text": text}))
+    switches = choose(recipe, cuda, estimate.gradient_checkpointing)
     parts = Parts(
         recipe=recipe,
         base=base,
@@ -144,8 +146,9 @@ def build(
             "seed": recipe.seed,
             "data_seed": recipe.seed,
             "use_cpu": not cuda,
-            "bf16": cuda,
-            "activation_checkpointing": estimate.gradient_checkpointing,
+            "bf16": switches.bf16.on,
+            "use_liger_kernel": switches.liger.on,
+            "activation_checkpointing": switches.checkpointing.on,
             "dataloader_pin_memory": cuda,
             "save_strategy": "no",
             "save_total_limit": 2,
@@ -158,6 +161,7 @@ def build(
         adapter=start_adapter,
         guide=guide,
         tell=tell,
+        switches=switches,
     )
     transformers.set_seed(recipe.seed)
     trainer = build_trainer(parts)

@@ -20,13 +20,16 @@ import psutil
 
 from pumice.bases.catalogue import CATALOGUE, Entry
 from pumice.records import Base
-from pumice.train.methods import Full, Lora, Method, QLora, Weights
+from pumice.train.fast import TOKENS
+from pumice.train.methods import Dora, Full, Lora, Method, QLora, Weights
 from pumice.train.recipe import Recipe
 
 # Python with torch, transformers and TRL, before any weight.
 PROCESS_BYTES = 520_000_000
 # Numbers kept for the way back, a token and layer, in units of the hidden size.
 KEPT_PER_LAYER = 34
+# The same where LoRA's products and gated blocks are those of `fast`.
+KEPT_BY_FAST = 21
 # Labels whose logits exist at once, where only those of labels are made.
 LOGITS_AT_ONCE = 256
 # Bytes of a weight in 4 bits, with its part of the scales.
@@ -121,17 +124,28 @@ def estimate(recipe: Recipe, base: Base, tokens: int, longest: int, on_gpu: bool
     # Answers that are written while it trains are no tokens of the data.
     tokens, longest = round(tokens * method.held(longest) / longest), round(method.held(longest))
     at_once = min((recipe.batch_size or 1) * longest, tokens)
-    memory = needed(base, method, weights, at_once, on_gpu)
+    fast = recipe.fast and not on_gpu
+    if fast and recipe.packing and weights.packs and method.in_parts:
+        at_once = min(at_once, max(TOKENS, longest))
+    memory = needed(base, method, weights, at_once, on_gpu, fast=fast)
     squeezed = weights.recomputes and memory > machine().available(on_gpu)
     if squeezed:
-        memory = needed(base, method, weights, at_once, on_gpu, squeezed)
+        memory = needed(base, method, weights, at_once, on_gpu, squeezed, fast)
     trained = weights.trained(base.hidden_size, base.layers, base.parameters)
     # Two operations a weight forward and two back; two more where the weights themselves are trained.
     operations = tokens * (recipe.epochs or 1) * (4 * base.parameters + 2 * trained) * (4 / 3 if squeezed else 1)
     return Estimate(memory, operations / (GPU_FLOPS if on_gpu else matmul_flops() * REACHED), trained, squeezed)
 
 
-def needed(shape: Shape, method: Method, weights: Weights, tokens: int, on_gpu: bool, squeezed: bool = False) -> int:
+def needed(
+    shape: Shape,
+    method: Method,
+    weights: Weights,
+    tokens: int,
+    on_gpu: bool,
+    squeezed: bool = False,
+    fast: bool = False,
+) -> int:
     """Peak bytes of a step of `tokens` tokens: weights, gradients, optimizer, activations, logits.
 
     Another model that the method asks is taken to be as large as this one.
@@ -145,9 +159,11 @@ def needed(shape: Shape, method: Method, weights: Weights, tokens: int, on_gpu: 
         held = round(copies * ((shape.parameters - embeddings) * FOUR_BITS + embeddings * 4))
     # Squeezed, a layer keeps its input and what it needs is computed again, one layer at a time.
     deep = weights.kept(shape.layers)
-    layers = deep * 2 + KEPT_PER_LAYER if squeezed else max(1, deep) * KEPT_PER_LAYER
+    layer = KEPT_BY_FAST if fast and isinstance(weights, Lora) and not isinstance(weights, Dora) else KEPT_PER_LAYER
+    layers = deep * 2 + layer if squeezed else max(1, deep) * layer
     kept = tokens * layers * shape.hidden_size * (2 if on_gpu else 4)
-    rows_of_logits = tokens if method.all_logits or not weights.packs else min(tokens, LOGITS_AT_ONCE)
+    all_at_once = (method.all_logits and not fast) or not weights.packs
+    rows_of_logits = tokens if all_at_once else min(tokens, LOGITS_AT_ONCE)
     logits = 0 if method.classifier else 3 * rows_of_logits * shape.vocabulary * 4
     # Gradients come as what was kept goes; then Adam, beside its two running means, works with another copy.
     return (0 if on_gpu else PROCESS_BYTES) + held + trained * 8 + max(kept + logits, trained * 8)
@@ -164,7 +180,8 @@ def factor(method: type[Method]) -> float:
     required = {name: "another model" for name, knob in method.model_fields.items() if knob.is_required()}
     knobs = method(**required)
     weights = knobs if isinstance(knobs, Weights) else Lora()
-    bytes = needed(REFERENCE, knobs, weights.resolved(), REFERENCE_TOKENS, on_gpu=weights.four_bits)
+    on_gpu = weights.four_bits
+    bytes = needed(REFERENCE, knobs, weights.resolved(), REFERENCE_TOKENS, on_gpu, fast=not on_gpu)
     return bytes / (4 * REFERENCE.parameters)
 
 
@@ -219,7 +236,7 @@ def trainable(shape: Shape, on: Machine, name: Listed) -> bool:
     weights = LISTED[name]
     if weights.four_bits and not on_gpu:
         return False
-    return needed(shape, weights, weights, REFERENCE_TOKENS, on_gpu, on_gpu) <= room
+    return needed(shape, weights, weights, REFERENCE_TOKENS, on_gpu, on_gpu, fast=not on_gpu) <= room
 
 
 def largest_trainable(on: Machine, name: Listed) -> Entry | None:

@@ -31,7 +31,7 @@ MAY_IMPORT = {
         "train/fast",
     ),
     "peft": ("engine/hf_adapters", "train/trainers", "train/loop", "train/fast"),
-    "trl": ("train/trainers",),
+    "trl": ("train/trainers", "train/fast"),
     "accelerate": ("train/trainers", "train/loop"),
     "xllamacpp": ("engine/llamacpp_child",),
     "tokenizers": ("data/render",),

@@ -25,8 +25,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from pumice.train.fast import blocks, products
-from pumice.train.fast.parts import parts
+from pumice.train.fast import blocks, parts, products
 from pumice.train.trainers.lora import old_names
 
 NO_HEADS = {key: value for key, value in SMALL.items() if key != "head_dim"}
@@ -182,10 +181,11 @@ def test_an_adapter_that_changes_nothing_yet_gives_the_bits_of_the_base() -> Non
 
 
 @pytest.mark.parametrize("most", [1, 9, 10, 14, 27, 100])
-def test_parts_are_the_rows_of_the_batch_in_their_order(most: int) -> None:
+def test_parts_are_the_rows_of_the_batch_in_their_order(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
     rows = [torch.randint(1, 97, (length,)) for length in (9, 1, 14, 3)]
     batch = packed(rows) | {"labels": torch.cat(rows)[None] + 100}
-    found = list(parts(batch, most))
+    monkeypatch.setattr(parts, "TOKENS", most)
+    found = list(parts.parts(batch))
     assert torch.equal(torch.cat([part["input_ids"] for part in found], 1), batch["input_ids"])
     back = []
     for part in found:

@@ -10,8 +10,7 @@ import torch
 from test_train_fast import MODELS
 from trl.trainer.utils import add_fused_lm_head
 
-from pumice.train.fast import segments, unpadded
-from pumice.train.fast.parts import pairs
+from pumice.train.fast import parts, segments, unpadded
 
 
 def batch(lengths: list[int]) -> dict[str, Any]:
@@ -60,13 +59,15 @@ def test_what_it_does_not_know_is_left_to_trl() -> None:
     assert bool(asked.log_probs.isfinite().all()) and asked.entropy is None
 
 
-def test_pairs_stay_together_and_every_row_comes_once() -> None:
+def test_pairs_stay_together_and_every_row_comes_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "TOKENS", 20)
     given = batch([5, 3, 9, 2, 4, 3, 7, 2])
     given = {name: given[name] for name in ("input_ids", "attention_mask")}
-    cut = list(pairs(given, 20))
+    cut = list(parts.pairs(given))
     # Pairs of 9, 6, 16 and 4 tokens.
     assert [count for count, _ in cut] == [2, 2]
     chosen = torch.cat([part["input_ids"][:count] for count, part in cut])
     rejected = torch.cat([part["input_ids"][count:] for count, part in cut])
     assert torch.equal(torch.cat([chosen, rejected]), given["input_ids"])
-    assert [count for count, _ in pairs(given, 1)] == [1, 1, 1, 1]
+    monkeypatch.setattr(parts, "TOKENS", 1)
+    assert [count for count, _ in parts.pairs(given)] == [1, 1, 1, 1]

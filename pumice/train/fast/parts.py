@@ -11,32 +11,32 @@ from typing import Any
 
 import torch
 
-TOKENS = 768
-"""Of a part, unless a row has more. Large enough for full speed of the products, on two cores with 256 bit vectors."""
+from pumice.train.fast import TOKENS
 
 
-def pairs(batch: dict[str, Any], most: int = TOKENS) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Pairs as TRL's collator puts them, all that were chosen before all that were not, in parts of at most `most`
-    tokens or of one pair; each with the number of its pairs.
+def pairs(batch: dict[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Pairs as TRL's collator puts them, every chosen one before all others, in parts of at most `TOKENS` tokens.
+
+    A part has one pair at least; each comes with the number of its pairs.
     """
     count = len(batch["attention_mask"]) // 2
     sizes = batch["attention_mask"].sum(1).view(2, count).sum(0).tolist()
     start = taken = 0
     for at, size in enumerate(sizes, 1):
         taken += size
-        if at == count or taken + sizes[at] > most:
+        if at == count or taken + sizes[at] > TOKENS:
             places = torch.arange(start, at)
             both = torch.cat([places, places + count])
             yield at - start, {key: value[both] for key, value in batch.items()}
             start, taken = at, 0
 
 
-def parts(batch: dict[str, Any], most: int = TOKENS) -> Iterator[dict[str, Any]]:
-    """The rows of `batch`, as TRL's collator lays them end to end, in parts of at most `most` tokens or of one row."""
+def parts(batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The rows of `batch`, as TRL's collator lays them end to end, in parts of at most `TOKENS` or of one row."""
     borders = batch["cu_seq_lens_q"].tolist()
     start = 0
     for at, stop in enumerate(borders[1:], 1):
-        if at == len(borders) - 1 or borders[at + 1] - borders[start] > most:
+        if at == len(borders) - 1 or borders[at + 1] - borders[start] > TOKENS:
             first = borders[start]
             inner = torch.tensor([each - first for each in borders[start : at + 1]], dtype=torch.int32)
             longest = max(after - before for before, after in pairwise(borders[start : at + 1]))

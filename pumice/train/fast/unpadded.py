@@ -62,4 +62,4 @@ def quicken(model: PreTrainedModel) -> None:
             return padded(*given, fused_lm_head=fused_lm_head, **named)
         return read(self, named["input_ids"], named["attention_mask"], named["labels"])
 
-    model.forward = MethodType(forward, model)  # type: ignore[method-assign]
+    model.forward = MethodType(forward, model)

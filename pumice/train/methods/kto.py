@@ -21,6 +21,7 @@ class Kto(Objective):
     reference: ClassVar = True
     all_logits: ClassVar = True
     proof: ClassVar = "pairs"
+    in_parts: ClassVar = False
     pace: ClassVar = 0.1
 
     beta: Rate = 0.1

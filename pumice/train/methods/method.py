@@ -42,6 +42,8 @@ class Method(BaseModel):
     """Whether it compares with where it starts: whole weights are then there twice."""
     all_logits: ClassVar[bool] = False
     """Whether the logits of every token exist at once, not only those of a few labels."""
+    in_parts: ClassVar[bool] = True
+    """Whether a batch may go through the model a few rows at a time."""
     least_steps: ClassVar[int] = 128
     """By default at least about so many steps, as far as there are rows for them."""
     steps: ClassVar[int | None] = None

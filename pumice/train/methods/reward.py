@@ -17,6 +17,7 @@ class Reward(Objective):
     paper: ClassVar = "Ouyang et al. 2022, Training language models to follow instructions, arXiv:2203.02155"
     proof: ClassVar = "ranking"
     classifier: ClassVar = True
+    in_parts: ClassVar = False
     pace: ClassVar = 0.25
 
     weights: Annotated[

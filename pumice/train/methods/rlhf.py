@@ -26,6 +26,7 @@ class Rlhf(Objective):
     )
     reference: ClassVar = True
     proof: ClassVar = "rewards"
+    in_parts: ClassVar = False
     pace: ClassVar = 0.1
     steps: ClassVar = 60
 

@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from pumice.records import Base, Tell, Tokens
 from pumice.train.recipe import Recipe
+from pumice.train.switches import Switches
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,13 @@ class Parts:
     guide: Path | None
     """Folder of the other model that training asks: a teacher, a reward model."""
     tell: Tell
+    switches: Switches
+    """How a step is computed on this machine."""
 
     @property
     def fast(self) -> bool:
         """Whether a step is made of the pieces in `train/fast`."""
-        return self.recipe.fast and not self.cuda
+        return self.switches.fast.on
 
     def dataset(self, columns: Callable[[Tokens], dict[str, Any]]) -> datasets.Dataset:
         """The rows in their order, each under the names that a trainer's collator reads."""

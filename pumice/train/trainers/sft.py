@@ -8,7 +8,6 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedModel
-from transformers.utils.import_utils import is_flash_attn_2_available
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
@@ -90,15 +89,12 @@ def lay_end_to_end(model: PreTrainedModel, parts: Parts) -> bool:
     if not parts.recipe.packing:
         return False
     reason = segments.why_not_packed(model)
-    if not (parts.cuda or parts.recipe.fast):
-        reason = "fast is off, and without it nothing packs on a CPU"
-    if not parts.recipe.weights.packs:
-        reason = f"{parts.recipe.way} puts something in front of each row"
+    if not parts.switches.packing.on:
+        reason = parts.switches.packing.why
     if reason:
         parts.tell(Event("note", {"text": f"The rows are padded, not packed: {reason}. Slower, with the same result."}))
         return False
-    flash = parts.cuda and is_flash_attn_2_available()
-    model.set_attn_implementation("flash_attention_2" if flash else segments.ATTENTION)
+    model.set_attn_implementation("flash_attention_2" if parts.switches.flash.on else segments.ATTENTION)
     return True
 
 
