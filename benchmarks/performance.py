@@ -154,9 +154,9 @@ def page(found: Mapping[str, Kept]) -> str:
         "Made by `make bench`, which measures all of it on your machine (two hours on two cores), or one part with\n"
         f"`python -m benchmarks.{'|'.join(PARTS)}`.\n"
         "Sides take turns, round by round, on the same work; a figure is a median or a ratio of medians with its 95 %\n"
-        f"bootstrap interval. A claim needs {ROUNDS} rounds; memory, which hardly varies, 3. A goal is met when the interval\n"
-        "does not lie wholly on its wrong side; where a peer is better, the table says so. Numbers of two machines are not\n"
-        "comparable; nor are those of two tables here.\n"
+        f"bootstrap interval. A claim needs {ROUNDS} rounds; memory, which hardly varies, 3. A goal is met when the\n"
+        "interval does not lie wholly on its wrong side; where a peer is better, the table says so. Numbers of two\n"
+        "machines are not comparable; nor are those of two tables here.\n"
     )
     return "\n".join([head, *(section(name, found.get(name)) for name in PARTS)])
 
