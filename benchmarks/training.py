@@ -126,10 +126,10 @@ def measure(
             except Failed as error:
                 notes.append(f"{peer.name} could not be run here: {error}")
     how = (
-        f"LoRA r={R} on every linear layer of `{folder.name}`, {BATCH} rows a step, length {LENGTH}; the same seed, rows "
-        f"and order for both, on {data.name if data else 'made-up rows'}. {runs} runs of {pairs} counted steps with each "
-        "peer; the sides take turns step by step. Tokens are those of the rows. Memory is the most that the process held. "
-        f"Losses are those of the adapters, by one function on {JUDGED} rows that none was trained on."
+        f"LoRA r={R} on every linear layer of `{folder.name}`, {BATCH} rows a step, length {LENGTH}; the same seed, "
+        f"rows and order for both, on {data.name if data else 'made-up rows'}. {runs} runs of {pairs} counted steps "
+        "with each peer; the sides take turns step by step. Tokens are those of the rows. Memory is the most that the "
+        f"process held. Losses are those of the adapters, by one function on {JUDGED} rows that none was trained on."
     )
     return Part(how, table(found), claims(found, runs), [*notes, *explained(found)])
 
@@ -332,8 +332,8 @@ def explained(found: Mapping[str, Meeting]) -> list[str]:
         return []
     return [
         f"The matrix product: 2048 x 2048 by 2048 x 2048 in fp32 with every core, {median(possible)} GFLOP/s, between "
-        "the steps. What a step must compute is counted in `benchmarks/flops.py`: products alone, with attention to what "
-        "lies before, the head only where a label is, and nothing twice."
+        "the steps. What a step must compute is counted in `benchmarks/flops.py`: products alone, with attention to "
+        "what lies before, the head only where a label is, and nothing twice."
     ]
 
 
