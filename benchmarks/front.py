@@ -74,7 +74,7 @@ def measure(seconds: float = 2, rounds: int = ROUNDS) -> Part:
     ]
     how = (
         "Chat completions over an engine that answers at once with 16 tokens: what is left is HTTP, keys, names, "
-        "template, tokens, metrics and the request log, all switched on. One process each; the client has the other core."
+        "template, tokens, metrics and the request log, all on. Each is one process; the client has the other core."
     )
     return Part(how, rows, claims, [f"{PEER} in an environment of its own, one worker, with its own mock model."])
 

@@ -40,8 +40,8 @@ def measure(rounds: int = ROUNDS) -> Part:
     rows = [Row(name, {heading: median(values) for heading, values in each.items()}) for name, each in found.items()]
     how = (
         f"{rounds} starts of `pumice serve`, each with one question to `{base}`: from the start of the process to the "
-        "first healthy answer; what its processes hold then; from the question to the first answer, for which an engine "
-        "starts; and what all hold after it. Files had been read before. Memory that processes share is counted once."
+        "first healthy answer; what its processes hold then; from the question to the first answer, for which an "
+        "engine starts; and what all hold after it. Files had been read before; memory in common is counted once."
     )
     return Part(how, rows, ())
 
