@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -154,11 +155,18 @@ def prepare(peer: Peer) -> None:
     """Make the peer's environment, if it needs one and there is none. Raises `Failed` with pip's last lines."""
     if peer.own is None or (peer.own / "ready").exists():
         return
-    pip = [str(peer.own / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check", f"torch=={TORCH}"]
-    for command in ([sys.executable, "-m", "venv", "--clear", str(peer.own)], pip, [*pip, FACTORY]):
+    python = str(peer.own / "bin" / "python")
+    install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", f"torch=={TORCH}"]
+    for command in ([sys.executable, "-m", "venv", "--clear", str(peer.own)], install, [*install, FACTORY]):
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise Failed(" ".join(done.stderr.splitlines()[-3:]))
+    # PyPI's builds of these two want CUDA's libraries, also beside a torch without them. Rows of text need neither.
+    if subprocess.run([python, "-c", "import torchvision"], capture_output=True).returncode:
+        subprocess.run([python, "-m", "pip", "uninstall", "--quiet", "--yes", "torchvision"], check=True)
+    if subprocess.run([python, "-c", "import torchaudio"], capture_output=True).returncode:
+        for compiled in peer.own.glob("lib/python*/site-packages/torchaudio/lib"):
+            shutil.rmtree(compiled)
     (peer.own / "ready").touch()
 
 
