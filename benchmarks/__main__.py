@@ -1,6 +1,6 @@
 """`make bench`: every part of `docs/performance.md`, each in a process of its own; 1 when one failed.
 
-    python -m benchmarks [--data FILE]
+python -m benchmarks [--data FILE]
 """
 
 from __future__ import annotations

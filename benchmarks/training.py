@@ -62,13 +62,24 @@ class Peer:
     """Its environment; without one, ours."""
 
 
+BEST = {
+    "bf16": False,
+    "gradient_checkpointing": False,
+    "padding_free": True,
+    "max_length": None,
+    # What is padding is otherwise told by its id, which is that of the end of a turn.
+    "include_num_input_tokens_seen": "all",
+}
+"""Found by trying, on two cores with AVX-512."""
 PEERS = {
     "trl": Peer("TRL, its defaults", "trl", {}, "only batch size, LoRA, length, learning rate and seed are set"),
     "trl_best": Peer(
         "TRL, its best on a CPU",
         "trl",
-        {"bf16": False, "gradient_checkpointing": False},
-        "`bf16: false`, `gradient_checkpointing: false`",
+        BEST,
+        "`bf16: false`, `gradient_checkpointing: false`, `padding_free: true` (for which `max_length` must be off; no "
+        "row is longer). Padding-free pays most; bf16 and attention without SDPA are slower; packing changes which rows "
+        "are a step; Liger's kernels and FlashAttention need a GPU",
     ),
     "llamafactory": Peer(
         "LLaMA-Factory", "llamafactory", {}, f"{FACTORY} in an environment of its own, its defaults", ENVIRONMENT
@@ -125,7 +136,7 @@ def measure(
                 found[name] = meet(peer, examples, folder, runs, pairs)
                 notes.append(f"{peer.name}: {peer.note}.")
             except Failed as error:
-                notes.append(f"{peer.name} could not be run here: {error}")
+                notes.append(f"The run beside {peer.name} failed: {error}")
     how = (
         f"LoRA r={R} on every linear layer of `{folder.name}`, {BATCH} rows a step, length {LENGTH}; the same seed, "
         f"rows and order for both, on {data.name if data else 'made-up rows'}. {runs} runs of {pairs} counted steps "
@@ -244,7 +255,8 @@ class Child:
         assert self.process.stdout
         line = self.process.stdout.readline()
         if not line:
-            raise Failed(" ".join(self.log.read_text("utf-8", errors="replace").split("\n")[-4:]).strip())
+            last = " ".join(self.log.read_text("utf-8", errors="replace").split("\n")[-4:]).strip()
+            raise Failed(f"{self.log.stem} ended: {last}")
         found: dict[str, Any] = json.loads(line)
         return found
 
