@@ -77,9 +77,9 @@ PEERS = {
         "TRL, its best on a CPU",
         "trl",
         BEST,
-        "`bf16: false`, `gradient_checkpointing: false`, `padding_free: true` (for which `max_length` must be off; no "
-        "row is longer). Padding-free pays most; bf16 and attention without SDPA are slower; packing changes which rows "
-        "are a step; Liger's kernels and FlashAttention need a GPU",
+        "`bf16: false`, `gradient_checkpointing: false`, `padding_free: true` (with `max_length` off; no "
+        "row is longer). Padding-free pays most; bf16 and attention without SDPA are slower; packing changes which "
+        "rows are a step; Liger's kernels and FlashAttention need a GPU",
     ),
     "llamafactory": Peer(
         "LLaMA-Factory", "llamafactory", {}, f"{FACTORY} in an environment of its own, its defaults", ENVIRONMENT
