@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from peft import LoraConfig, get_peft_model
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from benchmarks import performance
+from benchmarks import performance, training
 from benchmarks.flops import step_flops
 from benchmarks.pairs import Figure, in_turns, median, ratio, written
 from benchmarks.performance import KEYS, NUMBERS, PAGE, PARTS, Claim, Kept, Part, Row, from_json, page, verdict
@@ -185,3 +186,13 @@ def test_the_operations_of_a_step_are_those_that_torch_counts(tmp_path: Path) ->
         plain.get_output_embeddings().requires_grad_(False)(hidden).sum().backward()
     learned = step_flops(tmp_path, 4, [Tokens((5, 6, 7), (-100, 6, 7))])
     assert learned - step_flops(tmp_path, 4, [Tokens((5, 6, 7), (-100,) * 3)]) == head.get_total_flops()
+
+
+def test_a_side_does_a_step_when_told_and_says_why_it_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "LOGS", tmp_path)
+    with training.child(sys.executable, "product", "1") as side:
+        told = [side.hear(), side.turn(), side.turn()]
+    assert all(each["rate"] > 0 and each["seconds"] > 0 and each["peak"] > 1e7 for each in told)
+    assert side.process.returncode is not None
+    with training.child(sys.executable, "product", "none") as side, pytest.raises(training.Failed, match="'none'"):
+        side.hear()
