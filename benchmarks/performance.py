@@ -185,7 +185,7 @@ def section(name: str, kept: Kept | None) -> str:
 
 def line(*cells: str) -> str:
     """A line of a table."""
-    return f"| {' | '.join(cells)} |".replace("|  |", "| |")
+    return "|" + "".join(f" {cell} |" if cell else " |" for cell in cells)
 
 
 def rule(numbers: int) -> str:
@@ -212,10 +212,11 @@ def verdict(claim: Claim) -> str:
 
 
 def commit() -> str:
-    """Of the checkout, with `-dirty` when files of it were changed."""
-    command = ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
+    """Of the checkout, with `-dirty` when files of it were changed, but for the two that are written here."""
+    own = [f":(exclude){path.relative_to(ROOT)}" for path in (ROOT / "docs").glob("performance.*")]
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
+    changed = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", ".", *own], cwd=ROOT).returncode
+    return head.stdout.strip() + ("-dirty" if changed else "")
 
 
 def code() -> str:
