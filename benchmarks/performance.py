@@ -180,7 +180,7 @@ def section(name: str, kept: Kept | None) -> str:
         ]
         lines.append("")
     lines += [*(f"- {note}" for note in part.notes), *([""] if part.notes else [])]
-    return "\n".join([*lines, f"Measured on {kept.machine}, commit {kept.commit[:12]}.", ""])
+    return "\n".join([*lines, f"Measured on {kept.machine}, commit {kept.commit[:12]}{kept.commit[40:]}.", ""])
 
 
 def line(*cells: str) -> str:
