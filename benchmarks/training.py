@@ -19,7 +19,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -98,6 +98,8 @@ PEERS = {
 class Side:
     """What one side measured, run after run."""
 
+    tokens: list[float] = field(default_factory=list)
+    """Of each step."""
     rates: list[float] = field(default_factory=list)
     """Tokens a second of each step."""
     peaks: list[float] = field(default_factory=list)
@@ -141,6 +143,7 @@ def measure(
             try:
                 prepare(peer)
                 found[name] = meet(peer, examples, folder, runs, pairs)
+                (LOGS / f"training-{name}.json").write_text(json.dumps(asdict(found[name]), indent=1), "utf-8")
                 notes.append(f"{peer.name}: {peer.note}.")
             except Failed as error:
                 notes.append(f"The run beside {peer.name} failed: {error}")
@@ -234,6 +237,7 @@ def take_turns(
         if [tokens + peer.more * BATCH for tokens in mine["tokens"]] != other["tokens"]:
             raise Failed(f"its steps had {other['tokens']} tokens, Pumice's {mine['tokens']}")
         for measured, told in ((meeting.ours, mine), (meeting.theirs, other)):
+            measured.tokens += told["tokens"]
             measured.rates += [
                 tokens / seconds for tokens, seconds in zip(told["tokens"], told["seconds"], strict=True)
             ]
