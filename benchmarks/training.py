@@ -244,7 +244,7 @@ def take_turns(
             measured.peaks.append(max(told["peak"]))
         meeting.done += [flops / seconds for flops, seconds in zip(mine["flops"], mine["seconds"], strict=True)]
         meeting.possible += found["product"]["rate"]
-        return [side.hear()["adapter"] for side in sides.values()]
+        return [str(side.turn()["adapter"]) for side in sides.values()]
 
 
 @dataclass(frozen=True)
@@ -254,8 +254,8 @@ class Child:
     process: subprocess.Popen[str]
     log: Path
 
-    def turn(self) -> dict[str, float]:
-        """Let it do one step; what it told of it."""
+    def turn(self) -> dict[str, Any]:
+        """Let it do one step, or after the last what remains; what it told of it."""
         assert self.process.stdin
         self.process.stdin.write("go\n")
         self.process.stdin.flush()

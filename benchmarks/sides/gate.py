@@ -14,18 +14,18 @@ from typing import Any
 class Gate:
     """Between the steps of a trainer. What the trainer prints goes to stderr: stdout is the parent's."""
 
-    def __init__(self, steps: int) -> None:
-        self._left = steps
+    def __init__(self) -> None:
         self._parent = os.fdopen(os.dup(1), "w")
         os.dup2(2, 1)
         self._began = time.perf_counter()
 
     def step(self, **told: float) -> None:
-        """Call when a step is done: its seconds and the peak of memory are told; returns when the next may begin."""
-        self._left -= 1
+        """Call when a step is done: its seconds and the peak of memory are told; returns when more may be done.
+
+        After the last step, too: what a trainer does at its end would fall on the others' last steps.
+        """
         self.tell(seconds=time.perf_counter() - self._began, peak=peak(), **told)
-        if self._left:
-            self.wait()
+        self.wait()
 
     def wait(self) -> None:
         """Sleep until the parent writes a line; without a parent, end."""

@@ -29,7 +29,7 @@ class Turns(TrainerCallback):
 def main() -> None:
     """Train with LLaMA-Factory's defaults; the adapter ends in `out`."""
     order = json.loads(sys.argv[1])
-    gate = Gate(order["steps"])
+    gate = Gate()
     rows, out = Path(order["rows"]), Path(order["out"])
     described = {"file_name": rows.name, "formatting": "sharegpt", "columns": {"messages": "messages"}, "tags": TAGS}
     (rows.parent / "dataset_info.json").write_text(json.dumps({"rows": described}))

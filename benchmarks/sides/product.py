@@ -20,7 +20,7 @@ TIMES = 9
 def main() -> None:
     """Tell operations a second, turn after turn, until the parent goes."""
     torch.set_num_threads(int(sys.argv[1]))
-    gate = Gate(0)
+    gate = Gate()
     left, right, out = (torch.randn(SIDE, SIDE) for _ in range(3))
     while True:
         gate.step(rate=rate(left, right, out))

@@ -23,7 +23,7 @@ def main() -> None:
     """Train, telling each step with the operations that it must have cost; the adapter ends in `out`."""
     order = json.loads(sys.argv[1])
     base, steps, batch, seed = Path(order["base"]), order["steps"], order["batch"], order["seed"]
-    gate = Gate(steps)
+    gate = Gate()
     renderer = Renderer(base)
     rows = [renderer.train(example) for example in load(Path(order["rows"])).examples]
     costs = [step_flops(base, order["r"], each) for each in batches(rows, batch, seed)]

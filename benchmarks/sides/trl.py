@@ -30,7 +30,7 @@ class Turns(TrainerCallback):
 def main() -> None:
     """Train with what `order["settings"]` adds to TRL's own; the adapter ends in `out`."""
     order = json.loads(sys.argv[1])
-    gate = Gate(order["steps"])
+    gate = Gate()
     chats = [json.loads(line)["messages"] for line in Path(order["rows"]).read_text("utf-8").splitlines()]
     rows = [{"prompt": chat[:-1], "completion": chat[-1:]} for chat in chats]
     adapter = LoraConfig(r=order["r"], lora_alpha=2 * order["r"], target_modules="all-linear", task_type="CAUSAL_LM")
