@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from benchmarks import performance, training
 from benchmarks.flops import step_flops
 from benchmarks.pairs import Figure, in_turns, median, ratio, written
-from benchmarks.performance import KEYS, NUMBERS, PAGE, PARTS, Claim, Kept, Part, Row, from_json, page, verdict
+from benchmarks.performance import KEYS, NUMBERS, PAGE, PARTS, ROOT, Claim, Kept, Part, Row, from_json, page, verdict
 from pumice.records import Tokens
 
 KEPT = Kept(
@@ -188,11 +189,24 @@ def test_the_operations_of_a_step_are_those_that_torch_counts(tmp_path: Path) ->
     assert learned - step_flops(tmp_path, 4, [Tokens((5, 6, 7), (-100,) * 3)]) == head.get_total_flops()
 
 
+def test_a_side_waits_for_its_parents_word_and_ends_without_a_parent() -> None:
+    steps = (
+        "from benchmarks.sides.gate import Gate; gate = Gate(); print('a log'); [gate.step(at=at) for at in range(5)]"
+    )
+    done = subprocess.run([sys.executable, "-c", steps], input="go\ngo\n", capture_output=True, text=True, cwd=ROOT)
+    assert [json.loads(line)["at"] for line in done.stdout.splitlines()] == [0, 1, 2]
+    assert done.returncode == 1
+    assert "a log" in done.stderr
+
+
 def test_a_side_does_a_step_when_told_and_says_why_it_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "LOGS", tmp_path)
     with training.child(sys.executable, "product", "1") as side:
-        told = [side.hear(), side.turn(), side.turn()]
-    assert all(each["rate"] > 0 and each["seconds"] > 0 and each["peak"] > 1e7 for each in told)
+        told = [side.hear(), side.turn()]
+    assert all(each["rate"] > 0 and each["peak"] > 1e7 for each in told)
     assert side.process.returncode is not None
-    with training.child(sys.executable, "product", "none") as side, pytest.raises(training.Failed, match="'none'"):
+    with (
+        training.child(sys.executable, "nobody", "") as side,
+        pytest.raises(training.Failed, match="nobody ended: .*No"),
+    ):
         side.hear()
