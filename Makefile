@@ -23,8 +23,9 @@ test: install
 lint: install
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/pytest tests/house
 
+# About two hours; `make bench DATA=rows.json` trains on those rows instead of made-up ones.
 bench: install
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks $(if $(DATA),--data $(DATA))
 
 soak: install
 	$(BIN)/python -m benchmarks.soak

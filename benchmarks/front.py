@@ -1,6 +1,6 @@
 """What the front costs: HTTP, keys, names, template, tokens, metrics and log, over an engine that answers at once.
 
-    python -m benchmarks.front [--seconds 8] [--rounds 3]
+    python -m benchmarks.front [--seconds 2] [--rounds 20]
 
 LiteLLM's proxy with its own mock model stands beside it, in an environment of its own (made on the first run), in the
 same rounds. Each serves one process; the load client takes the other core. Rates of a shared machine are noise: read
@@ -12,18 +12,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import httpx
 
+from benchmarks.pairs import ROUNDS, in_turns, median, ratio
+from benchmarks.performance import ROOT, Claim, Part, Row, record
 from pumice.api.identity import Identity
 from pumice.bases import resolve
 from pumice.config import Home
@@ -32,56 +32,66 @@ from pumice.store.tables import open_database
 
 PUMICE, LITELLM = 8911, 8912
 """Ports on loopback."""
-ENVIRONMENT = Path(".bench/litellm")
+ENVIRONMENT = ROOT / ".bench" / "litellm"
 PEER = "litellm[proxy]==1.106.2"
 ASK = {"messages": [{"role": "user", "content": "How long is the guarantee, and who do I ask about it?"}]}
 CONNECTIONS = {"alone": 1, "together": 16}
-Run = Mapping[str, Mapping[str, Any]]
-"""What `benchmarks.load` found, by the names of `CONNECTIONS`."""
 
 
-def main(seconds: float, rounds: int) -> dict[str, Any]:
-    """Measure both, round by round; print medians and the ratio."""
+def measure(seconds: float = 2, rounds: int = ROUNDS) -> Part:
+    """Both in turns: one connection, then sixteen, for `seconds` each. Raises `SystemExit` when a server fails."""
     with tempfile.TemporaryDirectory() as folder:
         home = Home(Path(folder))
         base = resolve.resolve(resolve.DEFAULT, home)
         secret = Identity(open_database(home.database), home).create("bench", Role.INVOKE).secret
-        targets = {
-            "pumice": (f"http://127.0.0.1:{PUMICE}/v1/chat/completions", secret, base.name),
-            "litellm": (f"http://127.0.0.1:{LITELLM}/v1/chat/completions", "sk-bench", "mock"),
-        }
+        ours = (f"http://127.0.0.1:{PUMICE}/v1/chat/completions", secret, base.name)
+        theirs = (f"http://127.0.0.1:{LITELLM}/v1/chat/completions", "sk-bench", "mock")
         with pumice(home), litellm(home.root):
-            runs: dict[str, list[Run]] = {name: [] for name in targets}
-            for _ in range(rounds):
-                for name, target in targets.items():
-                    runs[name].append(measure(home.root, *target, seconds))
-    found = {name: medians(each) for name, each in runs.items()}
-    print(f"{'':10} {'requests/s':>11} {'p50 ms alone':>13} {'p50 ms of 16':>13} {'errors':>7}")
-    for name, each in found.items():
-        print(f"{name:10} {each['rate']:11.0f} {each['alone']:13.2f} {each['together']:13.2f} {each['errors']:7}")
-    print(f"Pumice answers {found['pumice']['rate'] / found['litellm']['rate']:.1f} times as many requests a second.")
-    return found
+            asked = {
+                "Pumice": lambda: ask(home.root, *ours, seconds),
+                "LiteLLM": lambda: ask(home.root, *theirs, seconds),
+            }
+            found = in_turns(asked, rounds)
+    mine, other = found["Pumice"], found["LiteLLM"]
+    rows = [
+        Row(
+            name,
+            {
+                "requests/s": median(each["rate"]),
+                "p50 ms alone": median(each["alone"]),
+                "p50 ms of 16": median(each["together"]),
+                "errors": f"{sum(each['errors']):.0f}",
+            },
+        )
+        for name, each in found.items()
+    ]
+    rate, alone = ratio(mine["rate"], other["rate"]), ratio(mine["alone"], other["alone"])
+    claims = [
+        Claim("p50 ms, one connection", median(mine["alone"]), rounds, more=False, goal=3, key="front.p50_ms"),
+        Claim("requests/s, 16 connections", median(mine["rate"]), rounds, goal=800, key="front.rps"),
+        Claim("requests/s, divided by those of LiteLLM", rate, rounds, peer="LiteLLM"),
+        Claim("p50, divided by that of LiteLLM", alone, rounds, more=False, peer="LiteLLM"),
+    ]
+    how = (
+        "Chat completions over an engine that answers at once with 16 tokens: what is left is HTTP, keys, names, "
+        "template, tokens, metrics and the request log, all on. Each is one process; the client has the other core."
+    )
+    return Part(how, rows, claims, [f"{PEER} in an environment of its own, one worker, with its own mock model."])
 
 
-def measure(folder: Path, url: str, key: str, model: str, seconds: float) -> Run:
-    """One round: alone, then together."""
+def ask(folder: Path, url: str, key: str, model: str, seconds: float) -> dict[str, float]:
+    """One round of one side: alone, then together."""
     body = folder / "body.json"
     body.write_text(json.dumps({"model": model, "max_tokens": 16, **ASK}))
     found = {}
     for name, connections in CONNECTIONS.items():
         command = [sys.executable, "-m", "benchmarks.load", url, str(body), "--seconds", str(seconds)]
         command += ["--connections", str(connections), "--header", f"Authorization: Bearer {key}"]
-        found[name] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+        told = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+        found[name] = told["p50"]
+        found["rate"] = told["rate"]
+        found["errors"] = found.get("errors", 0) + told["errors"]
     return found
-
-
-def medians(runs: Sequence[Run]) -> dict[str, Any]:
-    """Over the rounds; errors are added up."""
-    return {
-        "rate": statistics.median(run["together"]["rate"] for run in runs),
-        **{name: statistics.median(run[name]["p50"] for run in runs) for name in CONNECTIONS},
-        "errors": sum(each["errors"] for run in runs for each in run.values()),
-    }
 
 
 @contextmanager
@@ -141,7 +151,7 @@ def healthy(url: str) -> bool:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=8)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=2)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
     given = parser.parse_args()
-    main(given.seconds, given.rounds)
+    record("front", measure(given.seconds, given.rounds))
