@@ -85,8 +85,8 @@ class Pool:
         self._places: dict[tuple[str, Path], _Place] = {}
         self._reasons: dict[tuple[str, Path, Path | None], str | None] = {}
         self._adapted: dict[tuple[Path, str], tuple[Path, Engine]] = {}
-        self._ran: dict[tuple[Path, Path], Kind] = {}
-        """What an adapter was found to run on."""
+        self._ran: dict[tuple[Path, Path | None], Kind] = {}
+        """What each model, bare or with an adapter, was answered by."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -96,7 +96,8 @@ class Pool:
 
     async def get(self, folder: Path) -> Engine:
         """The engine that answers for the model in `folder`."""
-        return await self._running((await self._fitting(folder))[0], folder)
+        kind = self._ran[folder.resolve(), None] = (await self._fitting(folder))[0]
+        return await self._running(kind, folder)
 
     async def scorer(self, folder: Path) -> Engine:
         """The engine with `capabilities.score` for the model in `folder`."""
@@ -130,16 +131,17 @@ class Pool:
         self._adapted[folder.resolve(), name] = (adapter, engine)
         return engine
 
-    async def answers(self, folder: Path, adapter: Path | None = None) -> tuple[str, str | None]:
-        """What answers for a model, for the record: an engine with the precision of its weights, `llama.cpp q8_0`;
-        and a sentence where it is not the one that was asked for. Starts nothing.
+    def answered(self, folder: Path, adapter: Path | None = None) -> tuple[str, str] | None:
+        """What answered for a model, for the record: an engine with the precision of its weights, `llama.cpp q8_0`;
+        and a sentence where it is not the one that was asked for, else "". None where nothing was asked.
         """
-        kinds = await self._fitting(folder, adapter)
-        kind = self._ran.get((folder.resolve(), adapter), kinds[0]) if adapter else kinds[0]
-        said = None
+        kind = self._ran.get((folder.resolve(), adapter))
+        if kind is None:
+            return None
+        said = ""
         if self._asked and self._asked is not kind:
             reason = self._reasons[self._asked.name, folder.resolve(), adapter]
-            said = f"{folder.name} is answered for by {kind.name}, not by {self._asked.label(self._setup)}: {reason}"
+            said = f"{kind.name} answers, not {self._asked.label(self._setup)}, for {folder.name}: {reason}."
         return kind.label(self._setup), said
 
     async def reserve(self, folder: Path, adapter: Path | None, slots: int, name: str) -> Reservation:
