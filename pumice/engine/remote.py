@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from pumice.engine import apart, hf, vocabulary
+from pumice.engine import apart, constraints, hf, vocabulary
 from pumice.engine.adapter import fingerprint
 from pumice.engine.completions import Completions, Server, WritesOnly
 from pumice.engine.contract import (
@@ -27,7 +27,6 @@ from pumice.engine.contract import (
     Sampling,
     Setup,
     Stats,
-    TokenLogprob,
 )
 from pumice.engine.line import NEVER, Line
 from pumice.engine.turns import Turns
@@ -164,12 +163,18 @@ class LlamaServer:
         self.title, self._line, self._stops = line.title, line, stops
 
     async def generate(self, request: Generate, room: int, adapter: str | None) -> AsyncGenerator[Delta, None]:
-        """One answer of at most `room` tokens, in one piece."""
+        """One answer of at most `room` tokens, in one piece. Raises InputError for log-probabilities."""
+        if request.sampling.logprobs:
+            raise InputError(
+                f"{self.title} gives no log-probabilities.",
+                "llama-server leaves out those of half characters.",
+                "Leave logprobs out, or unset PUMICE_ENGINE.",
+            )
         # Always the whole list: what is left out would keep the server's own scale.
         scales = [{"id": place, "scale": float(name == adapter)} for name, place in self.places.items()]
         asked = {**llama_body(Generate(request.ids, request.sampling), room), "stream": False, "lora": scales}
         if request.constraint is not None:
-            asked["json_schema"] = json.loads(request.constraint.text)
+            asked["json_schema"] = json.loads(request.constraint.text) | constraints.TIGHT
         self._line.running += 1
         try:
             answer = await self._line.ask("/completion", asked)
@@ -177,11 +182,10 @@ class LlamaServer:
             self._line.running -= 1
         if not isinstance(answer, dict) or "tokens" not in answer:
             raise InputError(f"{self._line.title} gives no token ids back.")
-        ids, logprobs = list(answer["tokens"]), list(_logprobs(answer))
-        stopped = answer["stop_type"] == "eos"
+        ids, stopped = list(answer["tokens"]), answer["stop_type"] == "eos"
         if stopped and ids and ids[-1] in self._stops:
-            ids, logprobs = ids[:-1], logprobs[: len(ids) - 1]
-        yield Delta(tuple(ids), tuple(logprobs), "stop" if stopped else "length")
+            del ids[-1]
+        yield Delta(tuple(ids), finish="stop" if stopped else "length")
 
     async def load(self, name: str, folder: Path) -> None:
         """Always raises: it loads adapters when it starts."""
@@ -189,12 +193,6 @@ class LlamaServer:
 
     async def unload(self, name: str) -> None:
         """Nothing to do: what is not asked for has no effect."""
-
-
-def _logprobs(answer: Mapping[str, Any]) -> Iterator[TokenLogprob]:
-    for token in answer.get("completion_probabilities") or ():
-        top = tuple((other["id"], other["logprob"]) for other in token["top_logprobs"])
-        yield TokenLogprob(token["id"], token["logprob"], top)
 
 
 class Remote(WritesOnly):
