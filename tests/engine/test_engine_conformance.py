@@ -247,7 +247,7 @@ async def test_an_answer_ends_where_the_window_does(case: Case) -> None:
 
 async def test_a_crash_fails_what_is_under_way_and_the_next_request_is_answered(case: Case) -> None:
     expected = {adapter: await case.answer(2, adapter) for adapter in (None, "right")}
-    under_way = asyncio.create_task(collect(case.engine, PROMPTS[0], max_tokens=500, temperature=3.0))
+    under_way = asyncio.create_task(collect(case.engine, PROMPTS[0], max_tokens=500, temperature=2.0))
     while not (await case.engine.stats()).running:
         await asyncio.sleep(0.001)
     case.kill()
