@@ -83,6 +83,7 @@ class Pool:
         self._asked = ENGINES["remote" if serving.url else serving.engine] if serving.engine else None
         self._reservations = Reservations(self._setup)
         self._places: dict[tuple[str, Path], _Place] = {}
+        self._fits: dict[tuple[Path, Path | None], Sequence[Kind]] = {}
         self._reasons: dict[tuple[str, Path, Path | None], str | None] = {}
         self._adapted: dict[tuple[Path, str], tuple[Path, Engine]] = {}
         self._ran: dict[tuple[Path, Path | None], Kind] = {}
@@ -174,7 +175,10 @@ class Pool:
 
     async def _fitting(self, folder: Path, adapter: Path | None = None) -> Sequence[Kind]:
         """The engines that can run it, by what the files say, the one that shall first."""
-        return await asyncio.to_thread(self._choose, folder.resolve(), adapter)
+        place = folder.resolve(), adapter
+        if place not in self._fits:
+            self._fits[place] = await asyncio.to_thread(self._choose, *place)
+        return self._fits[place]
 
     def _choose(self, folder: Path, adapter: Path | None) -> Sequence[Kind]:
         if self._asked is REFERENCE:
@@ -190,6 +194,7 @@ class Pool:
     def _refuse(self, kind: Kind, folder: Path, adapter: Path | None, reason: str | None) -> None:
         """Remember why the engine cannot run it, and say so where it was asked for by name."""
         self._reasons[kind.name, folder, adapter] = reason
+        self._fits.pop((folder, adapter), None)
         if reason and kind is self._asked:
             LOGGER.warning("%s does not run %s: %s", kind.label(self._setup), adapter or folder, reason)
 

@@ -6,7 +6,6 @@ module starts no process and knows no text.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
@@ -64,7 +63,8 @@ async def start(folder: Path, setup: Setup) -> Remote:
     """
     where = label(setup)
     headers = {"Authorization": f"Bearer {setup.key}"} if setup.key else {}
-    limits = httpx.Limits(max_connections=None)
+    # Most servers drop a connection after 5 idle seconds; a request that is sent at that moment would be lost.
+    limits = httpx.Limits(max_connections=None, keepalive_expiry=3.0)
     url = str(setup.url).rstrip("/").removesuffix("/v1")
     http = httpx.AsyncClient(base_url=url, headers=headers, timeout=NEVER, limits=limits)
 
@@ -205,21 +205,30 @@ class Remote(WritesOnly):
         self.title, self.capabilities = line.title, capabilities
         self.alive = True
         self._line, self._server, self._context, self._base = line, server, context, base
-        self._known, self._loaded = known, set[str]()
+        self._known = known
+        self._loaded: dict[str, Path] = {}
+        """Those that were loaded from here, by the server's names."""
         self._adapters: dict[str, str] = {}
         """The server's name of each."""
         self._turns = Turns(SEATS)
-        self._loading = asyncio.Lock()
         self._tried = False
 
     async def generate(self, request: Generate) -> AsyncGenerator[Delta, None]:
         """See the contract."""
         room = room_for(request, self._context, self.capabilities)
         adapter = None if request.adapter is None else self._name_of(request.adapter)
-        kind = None if self.capabilities.mixed else adapter
-        async with self._turns.seat(kind), aclosing(self._server.generate(request, room, adapter)) as deltas:
-            async for delta in deltas:
-                yield delta
+        while True:
+            kind = None if self.capabilities.mixed else adapter
+            try:
+                async with self._turns.seat(kind), aclosing(self._server.generate(request, room, adapter)) as deltas:
+                    async for delta in deltas:
+                        yield delta
+                return
+            except InputError:
+                # A server that was started again has lost what it had loaded, and says so before the first token.
+                if adapter not in self._loaded or await self._has(adapter):
+                    raise
+            await self._bring(adapter, self._loaded.pop(adapter))
 
     async def load_adapter(self, name: str, folder: Path) -> None:
         """See the contract. Where the server has none of that name it must be able to read `folder`.
@@ -231,36 +240,41 @@ class Remote(WritesOnly):
             return
         # Its content is in the name, so that no other adapter of that name can answer.
         theirs = f"{name}-{fingerprint(folder)}"
-        async with self._loading:
-            if theirs not in self._loaded:
-                # Nothing runs meanwhile: vLLM may answer a request under way with what comes in (vllm#47724).
-                async with self._turns.seat(object()):
-                    await self._bring(name, theirs, folder)
-                self._loaded.add(theirs)
+        await self._bring(theirs, folder.resolve())
         self._adapters[name] = theirs
 
-    async def _bring(self, name: str, theirs: str, folder: Path) -> None:
-        try:
-            if not self._tried:
-                self.capabilities = await apart.tried(self._server, self._base, self.capabilities, _IN_A_STEP)
-                self._tried = True
-            await self._server.load(theirs, folder)
-        except InputError as error:
-            raise UnavailableError(
-                f"{self.title} does not have the adapter {name}.",
-                f"It cannot load {folder}: {error.why or error.what}",
-                "Start vLLM with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 where it can read that folder, "
-                f"or let the server have the adapter under the name {name}.",
-            ) from error
+    async def _bring(self, theirs: str, folder: Path) -> None:
+        # Nothing runs meanwhile: vLLM may answer a request under way with what comes in (vllm#47724).
+        async with self._turns.seat(object()):
+            if theirs in self._loaded:
+                return
+            try:
+                if not self._tried:
+                    self.capabilities = await apart.tried(self._server, self._base, self.capabilities, _IN_A_STEP)
+                    self._tried = True
+                if not await self._has(theirs):
+                    await self._server.load(theirs, folder)
+            except InputError as error:
+                raise UnavailableError(
+                    f"{self.title} does not have the adapter {theirs.rpartition('-')[0]}.",
+                    f"It cannot load {folder}: {error.why or error.what}",
+                    "Start vLLM with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 where it can read that folder, or "
+                    "let the server have the adapter under that name.",
+                ) from error
+            self._loaded[theirs] = folder
+
+    async def _has(self, name: str) -> bool:
+        return any(card["id"] == name for card in (await self._line.ask("/v1/models")).get("data") or ())
 
     async def unload_adapter(self, name: str) -> None:
         """See the contract."""
         theirs = self._name_of(name)
         del self._adapters[name]
         if theirs in self._loaded and theirs not in self._adapters.values():
-            self._loaded.discard(theirs)
             async with self._turns.seat(object()):
-                await self._server.unload(theirs)
+                del self._loaded[theirs]
+                if await self._has(theirs):
+                    await self._server.unload(theirs)
 
     async def stats(self) -> Stats:
         """See the contract; of its process nothing is known."""

@@ -6,6 +6,7 @@ What it needs is counted before it starts, so that a promise is never made that 
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ from pumice.engine.contract import CONTEXT, Engine, Kind, Setup
 from pumice.engine.tensors import folder_entries
 from pumice.errors import ExhaustedError, InputError, NotFoundError, UnavailableError
 
+LOGGER = logging.getLogger("pumice")
 SLOTS_A_CORE = 4
 """Answers at once that a physical core is promised to, over all reservations."""
 _MARGIN = 512 * 2**20
@@ -144,6 +146,7 @@ class Reservation:
             await engine.stop()
             if not refused(error) or len(self.kinds) == 1:
                 raise
+            LOGGER.warning("%s does not run %s: %s", self.kinds[0].name, self.name, error)
             self.kinds = self.kinds[1:]
             return await self._start()
         return engine

@@ -195,7 +195,9 @@ class Vllm(WritesOnly):
         orders = {"program": str(self._program), "arguments": self._arguments(), "environment": self._environment()}
         logs = self._setup.cache / "logs"
         child = await Child.start("pumice.engine.vllm_child", orders, self.title, logs, self._setup.nice)
-        transport = httpx.AsyncHTTPTransport(uds=str(child.socket), limits=httpx.Limits(max_connections=None))
+        transport = httpx.AsyncHTTPTransport(
+            uds=str(child.socket), limits=httpx.Limits(max_connections=None, keepalive_expiry=3.0)
+        )
         http = httpx.AsyncClient(transport=transport, base_url="http://engine", timeout=NEVER)
         line = Line(http, self.title, lambda why: child.gone())
         stops = vocabulary.stop_ids(self._folder, read_config(self._folder))

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import torch
 from engine_room import check_against, collect, ids_of, vllm_program
 from llama_server import LlamaServer
 from transformers import AutoModelForCausalLM, LlamaConfig
+from vllm_server import VllmServer
 
 from pumice.config import Serving
 from pumice.data.render import Renderer
@@ -30,7 +32,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 Reference = Callable[..., list[list[float]]]
 PROMPTS = [[0, 61, 17, 300, 44], [9, 12, 201], [0, 33, 250, 90, 91, 92, 311, 4, 5]]
 KEY = "for the test"
-KINDS = ("llama.cpp f32", "llama.cpp q8_0", "transformers", "llama-server", "vllm")
+KINDS = ("llama.cpp f32", "llama.cpp q8_0", "transformers", "llama-server", "vllm", "vllm elsewhere")
 
 
 @dataclass
@@ -43,7 +45,7 @@ class Case:
     adapters: dict[str, Path]
     kill: Callable[[], None]
     """End its process as a crash would."""
-    revive: Callable[[], None] = lambda: None
+    revive: Callable[[], None]
     """Start it again, where nobody else does."""
     alone: dict[tuple[int, str | None], list[int]] = field(default_factory=dict)
 
@@ -105,25 +107,30 @@ async def case(
     request: pytest.FixtureRequest, folder: Path, adapters: dict[str, Path], cache: Path
 ) -> AsyncIterator[Case]:
     """Each engine in turn, as a setting chooses it."""
-    name, server = request.param, None
-    serving = Serving(name.partition(" ")[0], "f32" if name == "llama.cpp f32" else "q8_0")
-    patch = pytest.MonkeyPatch()
-    if name == "vllm":
-        patch.setenv("PATH", f"{vllm_program().parent}{os.pathsep}{os.environ['PATH']}")
-    if name == "llama-server":
-        server = request.getfixturevalue("server")
-        server.start()
-        serving = Serving(server.url, key=KEY)
-    async with Pool(cache, threads=1, serving=serving) as pool:
-        engine = await pool.get(folder)
-        for adapter, path in adapters.items():
-            assert await pool.ensure(folder, adapter, path) is engine
+    name = request.param
+    with ExitStack() as stack:
+        server = elsewhere(name, request)
+        serving = Serving(name.partition(" ")[0], "f32" if name == "llama.cpp f32" else "q8_0")
         if server:
-            yield Case(name, engine, folder, adapters, server.kill, server.start)
-            server.kill()
-        else:
-            yield Case(name, engine, folder, adapters, lambda: crash(pool))
-    patch.undo()
+            stack.callback(server.kill)
+            server.start()
+            serving = Serving(server.url, key=KEY)
+        elif name == "vllm":
+            patch = stack.enter_context(pytest.MonkeyPatch.context())
+            patch.setenv("PATH", f"{vllm_program().parent}{os.pathsep}{os.environ['PATH']}")
+        async with Pool(cache, threads=1, serving=serving) as pool:
+            engine = await pool.get(folder)
+            for adapter, path in adapters.items():
+                assert await pool.ensure(folder, adapter, path) is engine
+            kill, revive = (server.kill, server.start) if server else (lambda: crash(pool), lambda: None)
+            yield Case(name, engine, folder, adapters, kill, revive)
+
+
+def elsewhere(name: str, request: pytest.FixtureRequest) -> LlamaServer | VllmServer | None:
+    """The server that is none of Pumice's processes."""
+    if name == "vllm elsewhere":
+        return VllmServer(vllm_program(), request.getfixturevalue("folder"))
+    return request.getfixturevalue("server") if name == "llama-server" else None
 
 
 def crash(pool: Pool) -> None:
