@@ -258,8 +258,8 @@ class Remote(WritesOnly):
                 raise UnavailableError(
                     f"{self.title} does not have the adapter {theirs.rpartition('-')[0]}.",
                     f"It cannot load {folder}: {error.why or error.what}",
-                    "Start vLLM with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 where it can read that folder, or "
-                    "let the server have the adapter under that name.",
+                    "Start vLLM with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 where it can read that "
+                    "folder, or let the server have the adapter under that name.",
                 ) from error
             self._loaded[theirs] = folder
 
