@@ -22,7 +22,9 @@ class VllmServer:
         own = f"--host 127.0.0.1 --port {self.port} --served-model-name {model.name}"
         cpu = "--dtype float32 --enforce-eager --max-model-len 512 --generation-config vllm"
         lora = "--enable-lora --max-loras 2 --max-cpu-loras 32"
-        self._command = [str(program), "serve", str(model), *f"{own} {cpu} {lora}".split()]
+        # A random model would write nothing but spaces.
+        form = ["--structured-outputs-config", '{"backend": "guidance", "disable_any_whitespace": true}']
+        self._command = [str(program), "serve", str(model), *f"{own} {cpu} {lora}".split(), *form]
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
