@@ -30,7 +30,9 @@ PIECES = 16
 class Echo:
     """An engine that repeats the first tokens of its prompt."""
 
-    capabilities = Capabilities("echo", adapters=True, score=False, constraints=frozenset())
+    capabilities = Capabilities("echo", score=False, constraints=frozenset())
+
+    alive = True
 
     def __init__(self, pause: float) -> None:
         self.pause = pause

@@ -55,7 +55,7 @@ def run(job: Job, home: Home, tell: Tell, should_stop: Callable[[], bool]) -> Mo
 def make(plan: Plan, material: Material, job: Job, home: Home, tell: Tell, should_stop: Callable[[], bool]) -> Outcome:
     """Train the plan's recipe and compare the result with its base."""
     folder = home.jobs / job.id
-    material = teach(plan, material, folder, home.cache, tell, should_stop)
+    material = teach(plan, material, folder, home, tell, should_stop)
     tell(Event("stage", {"name": "train"}))
     artifact = train(plan.recipe, plan.base, material.rows.tokens, folder, tell, should_stop, plan.adapter, plan.guide)
     if job.task == "train":
@@ -75,5 +75,5 @@ async def compare(plan: Plan, material: Material, artifact: Path, home: Home, te
     adapter = artifact if recipe.makes_adapter else None
     asked = sets.questions, sets.name, recipe.seed
     trial = Trial(plan.base, artifact, adapter, *asked, method=recipe.knobs, guide=plan.guide)
-    async with Pool(home.cache) as pool:
+    async with Pool(home.cache, serving=plan.serving(home)) as pool:
         return await evaluate(trial, pool, tell)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from pumice.bases.seq2seq import WAYS, is_seq2seq
-from pumice.config import Home
+from pumice.config import QUANTS, Home, Quant, Serving
 from pumice.data.checks import load
 from pumice.data.labels import check_seen, classes
 from pumice.data.render import Renderer, same_tokens
@@ -51,11 +51,19 @@ class Plan:
     guide_sha256: str | None = None
     program_sha256: str | None = None
     """Of the file of the user's own program that the method runs."""
+    engine: str | None = None
+    """What was to answer where the files leave a choice, as `PUMICE_ENGINE` said when the job began."""
+    quant: Quant = QUANTS[0]
+    """And in which precision, on llama.cpp."""
 
     def to_json(self) -> dict[str, Any]:
         """As kept in `plan.json`."""
         values = {name: value for name, value in vars(self).items() if name not in ("recipe", "base")}
         return values | {"recipe": self.recipe.model_dump(mode="json"), "base": asdict(self.base)}
+
+    def serving(self, home: Home) -> Serving:
+        """What answers in this job: the same when it is resumed, whatever is set by then."""
+        return replace(home.serving, engine=self.engine, quant=self.quant)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
@@ -113,6 +121,8 @@ def decide(job: Job, home: Home, registry: Registry) -> tuple[Plan, Material]:
         guide=guide,
         guide_sha256=sha256_folder_weights(guide) if guide else None,
         program_sha256=program_sha256(resolved),
+        engine=home.serving.engine,
+        quant=home.serving.quant,
     )
     write_atomic(path, json.dumps(plan.to_json(), indent=2, default=str))
     return plan, material

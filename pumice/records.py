@@ -249,6 +249,8 @@ class Report:
     samples: tuple[Sample, ...] = ()
     confusion: Confusion | None = None
     """What a tuned classifier said."""
+    engines: Mapping[str, str] = field(default_factory=dict)
+    """What wrote the answers of `base` and `tuned`: an engine and the precision of its weights, as `llama.cpp q8_0`."""
 
 
 @dataclass(frozen=True)

@@ -175,6 +175,8 @@ def comparison(report: Report) -> None:
     console.print()
     table("", ["", *reports.columns(report), "difference [95 % interval]"], reports.table(report), numbers=3)
     say(f"   {reports.sentence(report)}")
+    if line := reports.answered_by(report):
+        say(f"   {line}")
     if report.confusion:
         confusion(report.confusion)
     for sample in report.samples:

@@ -35,7 +35,7 @@ class Conversation:
 
 async def talk(conversation: Conversation, prompt: str | None) -> None:
     """Answer one prompt on stdout, or prompts typed by a person until /exit, ctrl-D or ctrl-C."""
-    async with Pool(conversation.home.cache) as pool:
+    async with Pool(conversation.home.cache, serving=conversation.home.serving) as pool:
         with console.status("Loading the model …"):
             served = find(conversation)
             check_writes(served.base, served.id)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pumice.config import Home
 from pumice.data.render import Renderer
 from pumice.data.render.renderer import UNTRAINED
 from pumice.data.window import Fitted
@@ -44,7 +45,7 @@ class Said:
 
 
 def teach(
-    plan: Plan, material: Material, folder: Path, cache: Path, tell: Tell, should_stop: Callable[[], bool]
+    plan: Plan, material: Material, folder: Path, home: Home, tell: Tell, should_stop: Callable[[], bool]
 ) -> Material:
     """The rows with a teacher's answers, where the plan wants them; else `material` as it is.
 
@@ -69,7 +70,8 @@ def teach(
     said = read(folder / KEPT, prompts)
     if len(said) < len(prompts):
         heard = stopping(tell, should_stop, STOPPED)
-        asyncio.run(ask(plan.guide, teacher, prompts, said, knobs.max_tokens, folder / KEPT, cache, heard))
+        pool = Pool(home.cache, serving=plan.serving(home))
+        asyncio.run(ask(plan.guide, teacher, prompts, said, knobs.max_tokens, folder / KEPT, pool, heard))
     seal(said, prompts, folder)
 
     taken = [each for each in rows if said[key_of(each)].text.strip()]
@@ -158,14 +160,14 @@ async def ask(
     said: dict[str, Said],
     most: int,
     file: Path,
-    cache: Path,
+    pool: Pool,
     tell: Tell,
 ) -> None:
     """Greedy answers to the prompts that have none in `said`, each written to `file` and put there when it is whole."""
     missing = {key: ids for key, ids in prompts.items() if key not in said}
     room, slots = min(teacher.window, CONTEXT), asyncio.Semaphore(AT_ONCE)
     step = counter(tell, "answers of the teacher", len(missing))
-    async with Pool(cache) as pool:
+    async with pool:
         engine = await pool.get(folder)
         with file.open("a", encoding="utf-8") as lines:
 

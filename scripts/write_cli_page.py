@@ -25,6 +25,10 @@ These variables are all the settings that there are. They are read when a comman
 | `PUMICE_HOST` | where `pumice serve` listens; by default `127.0.0.1` |
 | `PUMICE_PORT` | and on which port; by default `8080` |
 | `PUMICE_SECRET_KEY` | what encrypts signing secrets where servers share records; by default the file `secret.key` |
+| `PUMICE_ENGINE` | `llama.cpp`, `transformers`, `vllm` or a URL; by default [the files decide](serving-engines.md) |
+| `PUMICE_ENGINE_KEY` | the bearer key that the server behind such a URL asks for |
+| `PUMICE_QUANT` | precision of the weights on llama.cpp: `q8_0` (default), `q4_0`, `f16` or `f32` |
+| `PUMICE_IDLE_SECONDS` | an engine ends when nobody asked it for so long; by default `900`, `0` keeps it |
 | `PUMICE_LOG_DAYS` | how many days the request log keeps a request; by default `30` |
 | `PUMICE_LOG_BODIES` | `1`: the request log keeps what was asked and answered, too; by default it does not |
 """

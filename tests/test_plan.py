@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from pumice import plan
 from pumice.bases import resolve
-from pumice.config import Home
+from pumice.config import Home, Serving
 from pumice.errors import InputError
 from pumice.jobs.queue import Queue
 from pumice.records import Base, Model
@@ -58,7 +59,10 @@ def test_a_scorer_that_changes_is_refused_on_resume(tiny: Base, home: Home, tmp_
     recipe = make_recipe({**values, "rlhf": {"reward": f"{scorer}:brief", "max_tokens": 4}})
     job = Queue(database, home).submit("run", recipe.model_dump(mode="json"))
     registry = Registry(database, home)
-    assert plan.decide(job, home, registry)[0] == plan.decide(job, home, registry)[0]
+    first = plan.decide(job, replace(home, serving=Serving("llama.cpp", "q4_0")), registry)[0]
+    again = plan.decide(job, replace(home, serving=Serving("vllm", idle=9)), registry)[0]
+    assert first == again
+    assert again.serving(home) == Serving("llama.cpp", "q4_0")
     scorer.write_text("def brief(prompt, answer, facts):\n    return 2.0\n")
     with pytest.raises(InputError, match=r"score.py has changed since job .* began"):
         plan.decide(job, home, registry)

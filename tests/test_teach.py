@@ -84,7 +84,7 @@ def taught(
     events = [] if events is None else events
     assert plan.guide
     # Beside the teacher, so that it is converted once.
-    return teach.teach(plan, material, folder, plan.guide.parent / "cache", events.append, stop)
+    return teach.teach(plan, material, folder, Home(plan.guide.parent), events.append, stop)
 
 
 def prompts() -> list[dict[str, Any]]:

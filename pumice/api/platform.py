@@ -111,7 +111,8 @@ def open_platform(
 ) -> Platform:
     """Open the rooms. Engines start when first asked for; whoever opens a platform runs it, which ends them too."""
     registry, documents, queue = Registry(database, home), Documents(database), Queue(database, home)
-    names, pool, metrics, meter = Names(registry, home), Pool(home.cache), Metrics(), Meter(database)
+    names, metrics, meter = Names(registry, home), Metrics(), Meter(database)
+    pool = Pool(home.cache, serving=home.serving)
     parts: list[Part] = []
 
     def on_end(job: Job) -> None:

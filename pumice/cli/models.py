@@ -69,7 +69,7 @@ def models_export(
     target = out or Path(f"{found.name}-{found.version}-{format.removeprefix('gguf-')}{suffix}")
 
     async def work() -> Any:
-        async with Pool(home.cache) as pool:
+        async with Pool(home.cache, serving=home.serving) as pool:
             return await export(found, base_of(found, registry, home), format, target, pool, registry)
 
     result = asyncio.run(work())

@@ -80,7 +80,7 @@ def prompt(
     dataset, story = load(objects.locate(data), data), show.Story()
 
     async def work() -> Prompting:
-        async with Pool(home.cache) as pool:
+        async with Pool(home.cache, serving=home.serving) as pool:
             start = find_start(model, home)
             return await prompting(start, dataset, asked, chosen, counts, variables, pool, story.tell)
 

@@ -5,6 +5,7 @@ This module knows no engine, and not what any kind computes.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,6 +41,13 @@ def kind(folder: Path) -> str:
     if name == "LORA":
         return next((word for word in ("dora", "rslora") if config.get(f"use_{word}")), "lora")
     return {**SOFT, "IA3": "ia3"}.get(name, name)
+
+
+def fingerprint(folder: Path) -> str:
+    """Changes with the adapter; the weights are known by place, size and time, not read."""
+    status = (folder / WEIGHTS).stat()
+    known = json.dumps([str(folder.resolve()), status.st_size, status.st_mtime_ns, status.st_ino])
+    return hashlib.sha256(known.encode() + (folder / CONFIG).read_bytes()).hexdigest()[:16]
 
 
 def in_front(folder: Path) -> int:

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import AsyncGenerator, Mapping
@@ -47,7 +48,7 @@ class Child:
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
         transport = httpx.AsyncHTTPTransport(uds=str(socket), limits=limits)
         self._http = httpx.AsyncClient(transport=transport, base_url="http://engine", timeout=_NEVER)
-        self._socket = socket
+        self.socket = socket
         self._lost = False
         self._ending: asyncio.Task[None] | None = None
 
@@ -106,7 +107,7 @@ class Child:
         try:
             return int(psutil.Process(self.pid).memory_info().rss)
         except psutil.NoSuchProcess as error:
-            raise self._gone() from error
+            raise self.gone() from error
 
     async def complete(
         self, request: Generate, ids_allowed: int, extra: Mapping[str, Any]
@@ -127,9 +128,9 @@ class Child:
                         for delta in answer.read(event):
                             yield delta
             if not answer.finished:
-                raise self._gone()
+                raise self.gone()
         except httpx.TransportError as error:
-            raise self._gone() from error
+            raise self.gone() from error
         finally:
             self.running -= 1
 
@@ -138,7 +139,7 @@ class Child:
         try:
             response = await self._http.post(path, json=body)
         except httpx.TransportError as error:
-            raise self._gone() from error
+            raise self.gone() from error
         if response.status_code != 200:
             raise _refused(self.title, response.status_code, response.content)
         return response.json()
@@ -158,14 +159,18 @@ class Child:
         except TimeoutError:
             self._process.kill()
             await self._process.wait()
+        # A process that was killed may leave others behind, which are of its group.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
         if self._process.stdin:
             self._process.stdin.close()
         await self._http.aclose()
-        shutil.rmtree(self._socket.parent, ignore_errors=True)
+        shutil.rmtree(self.socket.parent, ignore_errors=True)
         if not crashed:
             self._log.unlink(missing_ok=True)
 
-    def _gone(self) -> UnavailableError:
+    def gone(self) -> UnavailableError:
+        """What to raise when it does not answer any more."""
         self._lost = True
         if self._ending is not None:
             return UnavailableError(f"{self.title} was stopped during the answer.", "", "Ask again.")

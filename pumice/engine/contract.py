@@ -6,10 +6,12 @@ It runs as a child process behind a socket of its own, so that its crash never t
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
+
+from pumice.config import Quant
 
 CONTEXT = 4096
 """Tokens that prompt and answer may have together, on bases that see as many: memory is taken for it when it starts."""
@@ -20,7 +22,6 @@ class Capabilities:
     """What an engine can do; callers choose by these, never by the engine's name."""
 
     name: str
-    adapters: bool
     score: bool
     """Can return the log-likelihood of given ids."""
     constraints: frozenset[str]
@@ -29,6 +30,8 @@ class Capabilities:
     """Can turn texts into vectors."""
     classify: bool = False
     """Can name classes or give scores; such an engine does nothing else."""
+    mixed: bool = False
+    """Requests with different adapters and without any may share a step; otherwise each kind waits for its turn."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,13 @@ class Stats:
 class Engine(Protocol):
     """A running engine. Raises `UnavailableError` when its process is gone; leaving `generate` early cancels."""
 
-    capabilities: Capabilities
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs now; the next request starts one that does not."""
+        ...
 
     def generate(self, request: Generate) -> AsyncGenerator[Delta, None]: ...
 
@@ -126,3 +135,39 @@ class Engine(Protocol):
     async def stop(self) -> None:
         """End the child process; idempotent."""
         ...
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What an engine is started with besides its model; each takes from it what it knows."""
+
+    cache: Path
+    """Converted weights and logs."""
+    threads: int | None = None
+    """By default one a physical core."""
+    idle: float | None = None
+    """Seconds without a request after which its process ends; None keeps it."""
+    slots: int | None = None
+    """Answers at once; by default the engine's own number."""
+    nice: int = 10
+    """How far its process stands back."""
+    quant: Quant = "q8_0"
+    """Precision of weights that are converted."""
+    url: str | None = None
+    """Where it runs already."""
+    key: str | None = field(default=None, repr=False)
+    """What that server asks for."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One engine of the table in `pool.py`."""
+
+    name: str
+    start: Callable[[Path, Setup], Awaitable[Engine]]
+    why_not: Callable[[Path, Path | None], str | None]
+    """Why it cannot run the model in a folder, or with an adapter, by their files, as half a sentence; or None."""
+    memory: Callable[[Path, int, Setup], int]
+    """Bytes that it takes for a model with so many answers at once."""
+    label: Callable[[Setup], str]
+    """What a record calls it: its name with all that changes its answers."""

@@ -25,11 +25,11 @@ from pumice.engine.keeper import Keeper
 from pumice.engine.wire import room_for
 from pumice.errors import InputError, NotFoundError, UnavailableError
 
-CAPABILITIES = Capabilities("transformers", adapters=True, score=True, constraints=frozenset(), embed=True)
-_READER = Capabilities("transformers", adapters=False, score=False, constraints=frozenset(), embed=True)
+CAPABILITIES = Capabilities("transformers", score=True, constraints=frozenset(), embed=True)
+_READER = Capabilities("transformers", score=False, constraints=frozenset(), embed=True)
 """Of a base that was made to read only."""
-_SEQ2SEQ = Capabilities("transformers", adapters=True, score=True, constraints=frozenset())
-_CLASSIFIER = Capabilities("transformers", adapters=False, score=False, constraints=frozenset(), classify=True)
+_SEQ2SEQ = Capabilities("transformers", score=True, constraints=frozenset())
+_CLASSIFIER = Capabilities("transformers", score=False, constraints=frozenset(), classify=True)
 
 _MOST = 64
 """Adapters that are loaded at once."""
@@ -49,7 +49,7 @@ async def start(
     Prompt and answer together have at most `context` tokens, by default the model's window. Raises UnavailableError
     when the model cannot be loaded.
     """
-    capabilities = _capabilities(folder)
+    capabilities = capabilities_of(folder)
     orders = {
         "model": str(folder.resolve()),
         "threads": threads or psutil.cpu_count(logical=False) or 1,
@@ -59,7 +59,7 @@ async def start(
     }
     title = f"The transformers engine for {folder.name}"
     begin = partial(Child.start, "pumice.engine.hf_child", orders, title, cache / "logs", nice)
-    engine = Transformers(Keeper(title, begin, idle), min(context or math.inf, _window(folder)), capabilities)
+    engine = Transformers(Keeper(title, begin, idle), min(context or math.inf, window(folder)), capabilities)
     await engine.open()
     return engine
 
@@ -222,7 +222,7 @@ class Transformers:
             raise NotFoundError(f"The adapter {adapter} is not loaded.")
 
 
-def _capabilities(folder: Path) -> Capabilities:
+def capabilities_of(folder: Path) -> Capabilities:
     """What the model can do, as its architecture's name tells: `BertModel` and `XLMRobertaForMaskedLM` are encoders."""
     name = (json.loads((folder / "config.json").read_bytes()).get("architectures") or [""])[0]
     if classifies(name):
@@ -233,6 +233,16 @@ def _capabilities(folder: Path) -> Capabilities:
     return _READER if reads_only else CAPABILITIES
 
 
+def only_there(folder: Path) -> str | None:
+    """Why no engine but this one runs the model, as half a sentence; None where another may."""
+    can = capabilities_of(folder)
+    if can.classify:
+        return "it is a classifier"
+    if can is _SEQ2SEQ:
+        return "it reads with one half and writes with the other"
+    return "it turns texts into vectors and cannot write" if can is _READER else None
+
+
 def _refuse_classifier() -> NoReturn:
     raise InputError(
         "This model is a classifier: it names classes or gives scores.",
@@ -241,7 +251,8 @@ def _refuse_classifier() -> NoReturn:
     )
 
 
-def _window(folder: Path) -> float:
+def window(folder: Path) -> float:
+    """Tokens that the model sees at once; infinite where its files name no limit."""
     config = json.loads((folder / "config.json").read_bytes())
     text = config.get("text_config", config)
     found = [text[key] for key in ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len") if text.get(key)]

@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from typing import Any
 class Leash:
     """Stdin is held open by the parent, even one that is killed; stdout carries one line and then joins stderr."""
 
-    def __init__(self) -> None:
-        self._answer = os.dup(1)
+    def __init__(self, last: Callable[[], None] = lambda: None) -> None:
+        """`last` is called when the parent has ended."""
+        self._answer, self._last = os.dup(1), last
         # Ctrl-C is the parent's to answer. A group is enough for that: between sessions Linux shares the cores evenly,
         # whatever their niceness (sched_autogroup).
         os.setpgid(0, 0)
@@ -42,6 +43,7 @@ class Leash:
         while os.read(0, 4096):
             pass
         shutil.rmtree(Path(read_orders()["socket"]).parent, ignore_errors=True)
+        self._last()
         # Without farewell: threads of a native library may be in the middle of something.
         os._exit(0)
 

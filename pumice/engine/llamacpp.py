@@ -26,7 +26,7 @@ from pumice.engine.turns import Turns
 from pumice.engine.wire import room_for
 from pumice.errors import InputError, NotFoundError, UnavailableError
 
-CAPABILITIES = Capabilities("llama.cpp", adapters=True, score=False, constraints=frozenset({"json_schema", "lark"}))
+CAPABILITIES = Capabilities("llama.cpp", score=False, constraints=frozenset({"json_schema", "lark"}))
 
 _SHARE = 8
 """One part in so many of the machine's memory is given to adapters that wait loaded."""

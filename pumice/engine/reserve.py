@@ -6,20 +6,20 @@ What it needs is counted before it starts, so that a promise is never made that 
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import psutil
 
 from pumice.bases.describe import read_config
-from pumice.engine import hf, llamacpp
-from pumice.engine.contract import CONTEXT, Engine
-from pumice.engine.hf import Transformers
-from pumice.engine.llamacpp import LlamaCpp
+from pumice.engine.contract import CONTEXT, Engine, Kind, Setup
 from pumice.engine.tensors import folder_entries
 from pumice.errors import ExhaustedError, InputError, NotFoundError, UnavailableError
 
+LOGGER = logging.getLogger("pumice")
 SLOTS_A_CORE = 4
 """Answers at once that a physical core is promised to, over all reservations."""
 _MARGIN = 512 * 2**20
@@ -28,6 +28,10 @@ _PROCESS = 150 * 2**20
 """Bytes of an engine process besides weights and context."""
 _TORCH = 700 * 2**20
 """The same of one that runs torch."""
+_VLLM = 3300 * 2**20
+"""The same of vLLM's processes."""
+_WIDE = {"f16": 2, "f32": 4}
+"""Bytes of a weight, where they may be more than the file has."""
 _FRONT = 0
 """Niceness; engines that answer on demand run behind it."""
 
@@ -37,26 +41,42 @@ def room() -> int:
     return max(0, psutil.virtual_memory().available - _MARGIN)
 
 
-def memory_needed(folder: Path, slots: int, kind: str = llamacpp.CAPABILITIES.name) -> int:
-    """Bytes that an engine of `kind` for the model in `folder` takes with `slots` answers at once, by its files."""
+def converted(folder: Path, slots: int, setup: Setup) -> int:
+    """Bytes of llama.cpp for the model in `folder` with `slots` answers at once, by its files."""
+    token, window = kept(folder)
+    # Where less is asked for than the files may be of, it is never more than they are.
+    files = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    weights = _WIDE[setup.quant] * _numbers(folder) if setup.quant in _WIDE else files
+    width = 4 if setup.quant == "f32" else 2
+    return int(weights + slots * min(CONTEXT, window) * width * token + _PROCESS)
+
+
+def in_full(folder: Path, slots: int, setup: Setup) -> int:
+    """Bytes of transformers: it computes in float32, and answers one at a time."""
+    token, window = kept(folder)
+    return 4 * (_numbers(folder) + window * token) + _TORCH
+
+
+def paged(folder: Path, slots: int, setup: Setup) -> int:
+    """Bytes of vLLM on a CPU, in float32."""
+    token, window = kept(folder)
+    return 4 * (_numbers(folder) + slots * min(CONTEXT, window) * token) + _VLLM
+
+
+def kept(folder: Path) -> tuple[int, int]:
+    """Keys and values that a token leaves behind, one by one, and how many tokens there may be."""
     config = read_config(folder)
     heads = config["num_attention_heads"]
     width = config.get("head_dim") or config["hidden_size"] // heads
     # Keys and values of each layer; where one half reads and the other writes, of both texts.
     texts = 2 if config.get("is_encoder_decoder") else 1
-    token: int = 2 * texts * config["num_hidden_layers"] * (config.get("num_key_value_heads") or heads) * width
-    window = int(config["max_position_embeddings"])
-    if kind == hf.CAPABILITIES.name:
-        # It computes in float32, and answers one at a time.
-        return 4 * (sum(math.prod(each.shape) for each in folder_entries(folder)) + window * token) + _TORCH
-    weights = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-    # The files may be of higher precision than what is served: it is never more than they are.
-    return int(weights + slots * min(CONTEXT, window) * 2 * token + _PROCESS)
+    token = 2 * texts * config["num_hidden_layers"] * (config.get("num_key_value_heads") or heads) * width
+    return token, int(config["max_position_embeddings"])
 
 
-def _is_more_than_llama(error: BaseException, kind: str) -> bool:
-    refused = isinstance(error, InputError) and not isinstance(error, NotFoundError)
-    return refused and kind == llamacpp.CAPABILITIES.name
+def _numbers(folder: Path) -> int:
+    """Weights, one by one."""
+    return sum(math.prod(each.shape) for each in folder_entries(folder))
 
 
 @dataclass
@@ -68,9 +88,10 @@ class Reservation:
     adapter: Path | None
     """The adapter that answers to `name`; None for the bare model."""
     slots: int
-    kind: str
+    kinds: Sequence[Kind]
+    """What may answer, the first that can."""
     book: Reservations
-    _engine: LlamaCpp | Transformers | None = None
+    _engine: Engine | None = None
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     _released: bool = False
 
@@ -91,7 +112,7 @@ class Reservation:
         """Answer so many at once; answers under way end where they began. Raises ExhaustedError as `reserve` does."""
         async with self._lock:
             self._check()
-            self.book.check(self.folder, slots, self, self.kind)
+            self.book.check(self.folder, slots, self, self.kinds[0])
             before, self.slots = self.slots, slots
             old = self._engine
             try:
@@ -115,42 +136,45 @@ class Reservation:
         if self._released:
             raise UnavailableError(f"The capacity reserved for {self.name} was released.", "", "Reserve it again.")
 
-    async def _start(self) -> LlamaCpp | Transformers:
-        cache, threads = self.book.cache, self.book.threads
-        engine: LlamaCpp | Transformers
-        if self.kind == llamacpp.CAPABILITIES.name:
-            engine = await llamacpp.start(self.folder, cache=cache, threads=threads, slots=self.slots, nice=_FRONT)
-        else:
-            engine = await hf.start(self.folder, cache=cache, threads=threads, nice=_FRONT)
+    async def _start(self) -> Engine:
+        setup = replace(self.book.setup, slots=self.slots, nice=_FRONT, idle=None)
+        engine = await self.kinds[0].start(self.folder, setup)
         try:
             if self.adapter is not None:
                 await engine.load_adapter(self.name, self.adapter)
         except BaseException as error:
             await engine.stop()
-            if not _is_more_than_llama(error, self.kind):
+            if not refused(error) or len(self.kinds) == 1:
                 raise
-            # As `Pool.ensure` does: an adapter that llama.cpp refuses may be one for transformers.
-            self.kind = hf.CAPABILITIES.name
+            LOGGER.warning("%s does not run %s: %s", self.kinds[0].name, self.name, error)
+            self.kinds = self.kinds[1:]
             return await self._start()
         return engine
+
+
+def refused(error: BaseException) -> bool:
+    """Whether it says that an adapter is not for this engine; another one may run it."""
+    return isinstance(error, InputError) and not isinstance(error, NotFoundError)
 
 
 class Reservations:
     """All promises of one server."""
 
-    def __init__(self, cache: Path, threads: int | None) -> None:
-        self.cache, self.threads = cache, threads
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
         self._held: list[Reservation] = []
         self._retiring: set[asyncio.Task[None]] = set()
 
-    async def reserve(self, folder: Path, adapter: Path | None, slots: int, name: str, kind: str) -> Reservation:
-        """Start an engine of `kind` for `name` with `slots` answers at once.
+    async def reserve(
+        self, folder: Path, adapter: Path | None, slots: int, name: str, kinds: Sequence[Kind]
+    ) -> Reservation:
+        """Start an engine for `name` with `slots` answers at once: the first of `kinds`, or one that runs the adapter.
 
         Raises ExhaustedError, with the figures, when memory or cores do not suffice.
         """
         folder = folder.resolve()
-        self.check(folder, slots, None, kind)
-        made = Reservation(name, folder, adapter, slots, kind, self)
+        self.check(folder, slots, None, kinds[0])
+        made = Reservation(name, folder, adapter, slots, kinds, self)
         # Held from here on: another caller must not be promised the same cores.
         self._held.append(made)
         try:
@@ -160,7 +184,7 @@ class Reservations:
             raise
         return made
 
-    def check(self, folder: Path, slots: int, resized: Reservation | None, kind: str) -> None:
+    def check(self, folder: Path, slots: int, resized: Reservation | None, kind: Kind) -> None:
         """Raise ExhaustedError unless there is room for `slots`, those of `resized` being given back."""
         most = SLOTS_A_CORE * (psutil.cpu_count(logical=False) or 1)
         taken = sum(each.slots for each in self._held if each is not resized)
@@ -171,7 +195,7 @@ class Reservations:
                 "Reserve fewer, or release what is reserved elsewhere.",
             )
         # While it is resized the old process and the new one are both there, but weights are mapped from one file.
-        needed, free = memory_needed(folder, slots, kind), room()
+        needed, free = kind.memory(folder, slots, self.setup), room()
         if needed > free:
             raise ExhaustedError(
                 f"{slots} answers at once need {needed / 2**20:,.0f} MiB; {free / 2**20:,.0f} MiB are free.",
@@ -184,7 +208,7 @@ class Reservations:
         if reservation in self._held:
             self._held.remove(reservation)
 
-    def retire(self, engine: LlamaCpp | Transformers) -> None:
+    def retire(self, engine: Engine) -> None:
         """End the engine when its last answer is out."""
         task = asyncio.create_task(_after_its_answers(engine))
         self._retiring.add(task)
@@ -198,7 +222,7 @@ class Reservations:
         await asyncio.gather(*self._retiring, return_exceptions=True)
 
 
-async def _after_its_answers(engine: LlamaCpp | Transformers) -> None:
+async def _after_its_answers(engine: Engine) -> None:
     try:
         while engine.alive and (await engine.stats()).running:
             await asyncio.sleep(0.1)

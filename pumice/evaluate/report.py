@@ -78,6 +78,14 @@ def table(report: Report) -> list[Row]:
     return rows
 
 
+def answered_by(report: Report) -> str:
+    """What the answers came from, as a sentence; "" where there were none."""
+    found = dict.fromkeys(report.engines.values())
+    if len(found) < 2:
+        return f"Answers from {next(iter(found))}." if found else ""
+    return f"Answers of the base from {report.engines['base']}, of the tuned model from {report.engines['tuned']}."
+
+
 def columns(report: Report) -> tuple[str, str]:
     """What stands on the left and on the right of the comparison."""
     if report.confusion:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 
 from pumice.engine.pool import Pool
 from pumice.evaluate import answers, classes, pairs, ranking, rewards
 from pumice.evaluate.trial import Trial
-from pumice.records import Kind, Report, Tell
+from pumice.records import Event, Kind, Report, Tell
 from pumice.train.methods.method import ASKABLE, Proof
 
 PROOFS: Mapping[Proof, Callable[[Trial, Pool, Tell], Awaitable[Report]]] = {
@@ -30,4 +31,11 @@ READS: Mapping[Proof, frozenset[Kind]] = {
 
 async def evaluate(trial: Trial, pool: Pool, tell: Tell) -> Report:
     """Compare both models on the trial's rows. Raises `InputError` for rows or weights that cannot be compared."""
-    return await PROOFS[trial.method.proof](trial, pool, tell)
+    report = await PROOFS[trial.method.proof](trial, pool, tell)
+    engines = {}
+    for side in trial.sides:
+        if answered := pool.answered(side.folder, side.adapter):
+            engines[side.name], said = answered
+            if said:
+                tell(Event("note", {"text": said}))
+    return replace(report, engines=engines)

@@ -40,6 +40,7 @@ def beside(
         if (found.data_sha256, found.validation_sha256) == (data_sha256, validation_sha256)
         and (found.base_sha256, found.adapter_sha256) == (base_sha256, None)
         and (found.set, found.count) == (report.set, report.count)
+        and found.engine in (None, report.engines.get("base", found.engine))
         and (seed == SEED or not found.sampled)
     ]
     if not same or report.tuned.exact_match is None or report.tuned.token_f1 is None:

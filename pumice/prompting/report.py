@@ -52,6 +52,8 @@ class Prompting:
     """Whether the questions are some of more, drawn with `SEED`."""
     tried: tuple[Tried, ...]
     """By number of shots; the first has none."""
+    engine: str | None = None
+    """What answered, as in a comparison's report."""
 
     @property
     def best(self) -> Tried:

@@ -67,6 +67,7 @@ async def prompting(
         tokens = mean([len(each.prompt) for each in questions])
         tried.append(summary(count, said, zero, tokens, cut))
         zero = zero or said
+    answered = pool.answered(start.base.folder, start.adapter)
     return Prompting(
         model=start.parent or start.base.name,
         template=template.name,
@@ -80,6 +81,7 @@ async def prompting(
         count=len(rows),
         sampled=len(sets.questions) > MOST,
         tried=tuple(tried),
+        engine=answered[0] if answered else None,
     )
 
 

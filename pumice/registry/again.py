@@ -75,7 +75,7 @@ async def compare(
         # A teacher has done its work; a reward model is asked again.
         guide=guide_of(method, registry, home) if method.proof == "rewards" else None,
     )
-    async with Pool(home.cache) as pool:
+    async with Pool(home.cache, serving=home.serving) as pool:
         return await evaluate(trial, pool, tell)
 
 

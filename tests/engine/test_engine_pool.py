@@ -13,6 +13,7 @@ import pytest
 from engine_room import collect, copy_of, ids_of, rewrite
 from transformers import GPT2Config
 
+from pumice.config import Home, Serving, read_environment
 from pumice.engine.contract import Engine
 from pumice.engine.hf import Transformers
 from pumice.engine.llamacpp import LlamaCpp
@@ -100,3 +101,74 @@ async def test_an_architecture_without_gguf_is_served_and_scored_by_one_engine(
     assert engine is await pool.scorer(folder)
     assert len(await engine.score([5, 6, 7])) == 2
     assert len(ids_of(await collect(engine, [5, 6, 7]))) > 0
+
+
+async def test_a_setting_names_the_engine_and_the_precision(cache: Path, tiny: Base) -> None:
+    for serving, label in (
+        (Serving(), "llama.cpp q8_0"),
+        (Serving("llama.cpp", "q4_0"), "llama.cpp q4_0"),
+        (Serving("transformers"), "transformers"),
+    ):
+        async with Pool(cache, threads=1, serving=serving) as pool:
+            assert pool.answered(tiny.folder) is None
+            engine = await pool.get(tiny.folder)
+            assert engine.capabilities.name == label.partition(" ")[0]
+            assert ids_of(await collect(engine, PROMPT))
+            assert pool.answered(tiny.folder) == (label, "")
+    assert {path.stem.rpartition("-")[2] for path in (cache / "gguf").iterdir()} >= {"q8_0", "q4_0"}
+
+
+async def test_what_is_set_and_cannot_run_a_model_is_passed_over_with_a_word(
+    cache: Path, tiny: Base, make_adapter: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    dora = make_adapter(tiny.folder, 3, 0.3, use_dora=True)
+    async with Pool(cache, threads=1, serving=Serving("llama.cpp")) as pool:
+        for _ in range(2):
+            engine = await pool.ensure(tiny.folder, "dora", dora)
+        assert isinstance(engine, Transformers)
+        answered = pool.answered(tiny.folder, dora)
+    assert answered
+    assert answered[0] == "transformers"
+    assert "transformers answers, not llama.cpp q8_0" in answered[1] and "use_dora" in answered[1]
+    [record] = caplog.records
+    assert "llama.cpp q8_0 does not run" in record.message and "use_dora" in record.message
+
+
+async def test_an_engine_that_is_not_installed_is_no_reason_for_another(
+    cache: Path, tiny: Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    async with Pool(cache, serving=Serving("vllm")) as pool:
+        with pytest.raises(InputError, match="there is no program vllm"):
+            await pool.get(tiny.folder)
+        assert await pool.stats() == []
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({}, Serving(idle=900)),
+        ({"PUMICE_ENGINE": "vllm", "PUMICE_IDLE_SECONDS": "0"}, Serving("vllm")),
+        ({"PUMICE_QUANT": "f16", "PUMICE_IDLE_SECONDS": "5"}, Serving(quant="f16", idle=5)),
+        (
+            {"PUMICE_ENGINE": "https://there/v1", "PUMICE_ENGINE_KEY": "k"},
+            Serving("https://there/v1", key="k", idle=900),
+        ),
+        ({"PUMICE_ENGINE": "ollama"}, "PUMICE_ENGINE=ollama is no engine"),
+        ({"PUMICE_QUANT": "q5_1"}, "PUMICE_QUANT=q5_1 is none of"),
+        ({"PUMICE_QUANT": "q4_0", "PUMICE_ENGINE": "vllm"}, "do not go together"),
+        ({"PUMICE_IDLE_SECONDS": "soon"}, "PUMICE_IDLE_SECONDS=soon is no whole number"),
+    ],
+)
+def test_the_environment_says_what_answers(
+    variables: dict[str, str], said: Serving | str, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ENGINE", "ENGINE_KEY", "QUANT", "IDLE_SECONDS"):
+        monkeypatch.delenv(f"PUMICE_{name}", raising=False)
+    for name, value in {**variables, "PUMICE_HOME": str(home.root)}.items():
+        monkeypatch.setenv(name, value)
+    if isinstance(said, Serving):
+        assert read_environment().home.serving == said
+    else:
+        with pytest.raises(InputError, match=said):
+            read_environment()

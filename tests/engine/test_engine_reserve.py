@@ -16,14 +16,14 @@ from engine_room import collect, ids_of
 from safetensors.numpy import save_file
 from transformers import T5Config
 
-from pumice.engine import hf, reserve
-from pumice.engine.contract import Generate, Sampling
+from pumice.engine import reserve
+from pumice.engine.contract import Generate, Sampling, Setup
 from pumice.engine.pool import Pool
-from pumice.engine.reserve import memory_needed
 from pumice.errors import ExhaustedError, NotFoundError, UnavailableError
 from pumice.records import Base
 
 PROMPT = [1, 4093, 198, 2683, 359, 260, 3575, 2, 198]
+SETUP = Setup(Path())
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ async def test_an_adapter_that_llama_cpp_refuses_is_reserved_on_transformers(
 ) -> None:
     held = await pool.reserve(tiny.folder, make_adapter(tiny.folder, use_dora=True), 1, "dora")
     engine = await held.engine()
-    assert held.kind == engine.capabilities.name == "transformers"
+    assert held.kinds[0].name == engine.capabilities.name == "transformers"
     assert psutil.Process((await engine.stats()).pid).nice() == at_least(0)
     assert ids_of(await collect(engine, PROMPT, "dora"))
     with pytest.raises(NotFoundError):
@@ -114,7 +114,7 @@ async def test_nothing_is_promised_beyond_cores_and_memory(
     with pytest.raises(ExhaustedError, match=f"0 of {most}"):
         await held.resize(most + 1)
     assert held.slots == 2
-    needed = memory_needed(tiny.folder, 1)
+    needed = reserve.converted(tiny.folder, 1, SETUP)
     monkeypatch.setattr(reserve, "room", lambda: needed - 1)
     with pytest.raises(ExhaustedError, match="MiB are free") as caught:
         await pool.reserve(tiny.folder, None, 1, "late")
@@ -128,7 +128,7 @@ def test_a_base_of_two_halves_is_counted_by_its_own_names(tmp_path: Path) -> Non
     needed = []
     for window in (128, 256):
         T5Config(d_model=64, num_layers=3, num_heads=4, d_kv=32, n_positions=window).save_pretrained(tmp_path)
-        needed.append(memory_needed(tmp_path, 1, hf.CAPABILITIES.name))
+        needed.append(reserve.in_full(tmp_path, 1, SETUP))
     # Keys and values of both texts, in each layer and head, in 32 bits.
     assert needed[1] - needed[0] == (256 - 128) * 2 * 2 * 3 * 4 * 32 * 4
 
@@ -138,5 +138,5 @@ async def test_what_is_counted_is_what_the_real_base_takes(pool: Pool, base: Bas
     held = await pool.reserve(base.folder, None, 1, "real")
     engine = await held.engine()
     await collect(engine, PROMPT)
-    assert (await engine.stats()).rss_bytes < memory_needed(base.folder, 1)
-    assert memory_needed(base.folder, 3) > memory_needed(base.folder, 1)
+    assert (await engine.stats()).rss_bytes < reserve.converted(base.folder, 1, SETUP)
+    assert reserve.converted(base.folder, 3, SETUP) > reserve.converted(base.folder, 1, SETUP)

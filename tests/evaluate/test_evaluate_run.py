@@ -94,6 +94,7 @@ async def test_base_against_itself_and_against_an_adapter(tiny: Base, adapter: P
     assert tuned.differences["loss"].value == pytest.approx(tuned.tuned.loss - tuned.base.loss)
     assert tuned.tuned.perplexity == pytest.approx(math.exp(tuned.tuned.loss))
     assert tuned.forgetting != 0
+    assert tuned.engines == {"base": "llama.cpp q8_0", "tuned": "llama.cpp q8_0"}
     assert all(sample.base != sample.tuned for sample in tuned.samples)
     assert len(tuned.samples) == 5
 
@@ -119,6 +120,7 @@ async def test_a_whole_model_and_texts_that_are_longer_than_the_window(tiny: Bas
     assert report.tuned.loss != pytest.approx(report.base.loss, rel=1e-3)
     assert report.differences.keys() == {"loss"}
     assert (report.tuned.exact_match, report.tuned.stopped, report.samples) == (None, None, ())
+    assert report.engines == {}
 
 
 def noisy(base: Base, folder: Path, amount: float) -> Base:

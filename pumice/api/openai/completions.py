@@ -14,7 +14,13 @@ from fastapi import APIRouter, Request
 from pumice.api.generation import Answering, Choice
 from pumice.api.openai.events import Operation, Wanted, asks, event, new_id, usage
 from pumice.api.openai.refusals import Refusal
-from pumice.api.openai.wire import Completion, CompletionChoice, CompletionLogprobs, CompletionRequest
+from pumice.api.openai.wire import (
+    Completion,
+    CompletionChoice,
+    CompletionChoiceIds,
+    CompletionLogprobs,
+    CompletionRequest,
+)
 from pumice.api.platform import Platform
 from pumice.api.served import Served
 from pumice.data.render import Renderer
@@ -86,15 +92,18 @@ def _choice(
     choice: Choice,
 ) -> CompletionChoice:
     echo = _echo(answering, request, index)
-    return CompletionChoice(
-        index=index,
-        text=echo + choice.text,
-        logprobs=_join(
-            _prompt_logprobs(answering, request, read, index),
-            _logprobs(choice.logprobs, answering.served.renderer, request, len(echo)),
-        ),
-        finish_reason=choice.finish,
+    logprobs = _join(
+        _prompt_logprobs(answering, request, read, index),
+        _logprobs(choice.logprobs, answering.served.renderer, request, len(echo)),
     )
+    said = CompletionChoice(index=index, text=echo + choice.text, logprobs=logprobs, finish_reason=choice.finish)
+    return _with_ids(said, choice.ids, request)
+
+
+def _with_ids(choice: CompletionChoice, ids: Sequence[int], request: CompletionRequest) -> CompletionChoice:
+    if not request.return_token_ids:
+        return choice
+    return CompletionChoiceIds(**dict(choice), token_ids=list(ids))
 
 
 async def _read(answering: Answering, request: CompletionRequest) -> list[list[TokenLogprob]]:
@@ -158,11 +167,15 @@ async def _chunks(answering: Answering, request: CompletionRequest) -> AsyncGene
         async for index, piece in pieces:
             logprobs = _logprobs(piece.logprobs, answering.served.renderer, request, offsets[index])
             offsets[index] += len(piece.text)
-            if piece.text or piece.finish or (logprobs and logprobs.tokens):
+            if piece.text or piece.finish or (logprobs and logprobs.tokens) or (request.return_token_ids and piece.ids):
                 choice = CompletionChoice(index=index, text=piece.text, logprobs=logprobs, finish_reason=piece.finish)
-                yield event(frame.model_copy(update={"choices": [choice]}))
+                yield event(frame.model_copy(update={"choices": [_with_ids(choice, piece.ids, request)]}))
     if request.stream_options and request.stream_options.include_usage:
         yield event(frame.model_copy(update={"usage": usage(answering.exchange)}))
+
+
+def _as_ids(ids: Sequence[int]) -> list[str]:
+    return [f"token_id:{each}" for each in ids]
 
 
 def _logprobs(
@@ -170,12 +183,13 @@ def _logprobs(
 ) -> CompletionLogprobs | None:
     if request.logprobs is None:
         return None
-    tokens = renderer.tokens([each.id for each in chosen])
+    written = _as_ids if request.return_tokens_as_token_ids else renderer.tokens
+    tokens = written([each.id for each in chosen])
     return CompletionLogprobs(
         tokens=tokens,
         token_logprobs=[each.logprob for each in chosen],
         top_logprobs=[
-            dict(zip(renderer.tokens([id for id, _ in each.top]), (logprob for _, logprob in each.top), strict=True))
+            dict(zip(written([id for id, _ in each.top]), (logprob for _, logprob in each.top), strict=True))
             for each in chosen
         ],
         text_offset=list(accumulate(map(len, tokens), initial=offset))[:-1],

@@ -290,6 +290,10 @@ class CompletionRequest(Sampled):
     """A string, token ids, or a list of either; every prompt gets `n` choices, in order."""
     echo: bool | None = None
     logprobs: int | None = Field(None, ge=0, le=5)
+    return_token_ids: bool | None = None
+    """Each choice has `token_ids`, as in vLLM: what another Pumice needs to answer from this one."""
+    return_tokens_as_token_ids: bool | None = None
+    """`logprobs` write a token as `token_id:123`, as in vLLM."""
     suffix: Annotated[None, absent("these models only go on at the end of a text.", "")] = None
     best_of: Annotated[None, absent("every answer that is made is returned; use 'n'.", 1)] = None
 
@@ -411,12 +415,17 @@ class CompletionChoice(BaseModel):
     """None in all chunks of a stream but the last."""
 
 
+class CompletionChoiceIds(CompletionChoice):
+    token_ids: list[int]
+    """Of what was generated; of a chunk those that are new."""
+
+
 class Completion(BaseModel):
     id: str
     object: Literal["text_completion"] = "text_completion"
     created: int
     model: str
-    choices: list[CompletionChoice]
+    choices: list[CompletionChoiceIds | CompletionChoice]
     usage: Usage | None = None
 
 
