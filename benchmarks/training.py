@@ -112,7 +112,7 @@ def measure(side: str, data: Path, base: Path, steps: int) -> dict[str, float]:
 
 def child(side: str, data: Path, base: Path, steps: int) -> None:
     """Train and print one line of JSON."""
-    examples = load(data).examples[: BATCH * steps]
+    examples = list(load(data).examples)[: BATCH * steps]
     tokens, seconds = (with_pumice if side == "pumice" else with_trl)(examples, base, steps)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     print(json.dumps({"tokens": tokens, "seconds": seconds, "rate": tokens / seconds, "peak": peak}))

@@ -41,7 +41,7 @@ async def compare(
     if data:
         asked = load(objects.locate(data), data)
         check_kind(data, asked.kind, model, method)
-        questions = asked.examples
+        questions = tuple(asked.examples)
     elif "data" not in model.recipe:
         raise InputError(
             f"{model.id} was imported, and has no questions of its own.",
