@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,9 @@ def with_pumice(path: Path, base: Path, home: Home, again: bool) -> dict[str, fl
     if not again:
         # Each turn anew.
         shutil.rmtree(home.cache, ignore_errors=True)
+    if again:
+        # What a job has loaded before its model is.
+        import_module("pumice.train.loop")
     began = time.perf_counter()
     material = gather(recipe, described, home)
     seconds = time.perf_counter() - began
@@ -174,12 +178,12 @@ def first_batch(material: Material, base: Base, began: float) -> dict[str, float
 
     rows = material.rows.tokens
     loop.check_rows(rows)
-    longest = rows.sizes.argsort()[-8:]
-    batch = [rows[int(place)] for place in longest]
-    seconds = time.perf_counter() - began
-    began = time.perf_counter()
+    assert rows.trained.sum() and rows.labelled.all()
+    batch = [rows[int(place)] for place in rows.sizes.argsort()[-8:]]
+    seconds, began = time.perf_counter() - began, time.perf_counter()
     AutoModelForCausalLM.from_pretrained(base.folder, local_files_only=True)
-    return {"seconds": seconds, "model_seconds": time.perf_counter() - began, "tokens": sum(row.size for row in batch)}
+    tokens = float(sum(row.size for row in batch))
+    return {"seconds": seconds, "model_seconds": time.perf_counter() - began, "tokens": tokens}
 
 
 def with_tokenizers(texts: list[str], base: Path) -> dict[str, float]:

@@ -16,7 +16,7 @@ from pumice.bases.seq2seq import WAYS, is_seq2seq
 from pumice.config import Home
 from pumice.data.checks import check_unchanged as check_same
 from pumice.data.checks import load
-from pumice.data.kept import Kept, key_of
+from pumice.data.kept import kept_in, key_of
 from pumice.data.labels import check_seen
 from pumice.data.render import Renderer, same_tokens
 from pumice.data.sets import Sets, Trained, choose_sets
@@ -202,11 +202,6 @@ def gather(recipe: Recipe, base: Base, home: Home) -> Material:
         check_same(path, dataset.path, dataset.sha256)
         kept.keep(key, file, made, sets.questions if sets.name == "held-out rows" else ())
     return Material(*found, sets, made)
-
-
-def kept_in(home: Home) -> Kept:
-    """Where rows are kept that were made once."""
-    return Kept(home.cache / "rows")
 
 
 def limit_of(recipe: Recipe, base: Base) -> int:

@@ -102,7 +102,7 @@ def run_job(
 ) -> str:
     from pumice.cli.probe import ask_first, check_answerable
     from pumice.data.checks import load
-    from pumice.plan import kept_in
+    from pumice.data.kept import kept_in
     from pumice.store.s3 import Objects
     from pumice.train.scaling import FILE
 

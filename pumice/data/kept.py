@@ -24,6 +24,7 @@ from typing import Any
 import pyarrow
 
 from pumice import data
+from pumice.config import Home
 from pumice.data.token_rows import Rows, unpickled
 from pumice.data.tokenise import Fitted
 from pumice.errors import InputError
@@ -52,6 +53,11 @@ def _makers() -> str:
     for path in (*sorted(here.rglob("*.py")), *sorted((here.parent / "train" / "methods").glob("*.py"))):
         digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def kept_in(home: Home) -> Kept:
+    """Where a home keeps them."""
+    return Kept(home.cache / "rows")
 
 
 class Kept:

@@ -6,6 +6,7 @@ and ends when that does, so none outlives whoever started it. Knows no kind of d
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import signal
@@ -188,6 +189,8 @@ def serve() -> None:
     # Ctrl-C is for whoever started this: its input then ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     given, told = sys.stdin.buffer, sys.stdout.buffer
+    # There is little to find in so many small things.
+    gc.set_threshold(50_000, 20, 100)
     settings: _Settings = pickle.load(given)
     renderer = Renderer(settings.folder)
     while True:

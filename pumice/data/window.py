@@ -166,7 +166,9 @@ def _teaches(tokens: Tokens) -> bool:
     if tokens.rejected:
         # Both begin with the same prompt and are cut at the same place: where one has no answer left, neither has.
         return tokens.ids != tokens.rejected.ids
-    return trained(tokens) > 0 if tokens.labels else bool(tokens.ids)
+    # From the end, where the answer is.
+    trains = any(tokens.labels[at] != UNTRAINED for at in range(len(tokens.labels) - 1, 0, -1))
+    return trains if tokens.labels else bool(tokens.ids)
 
 
 def _is_prompt(tokens: Tokens) -> bool:

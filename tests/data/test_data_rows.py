@@ -37,7 +37,7 @@ def said(*turns: str) -> list[dict[str, Any]]:
 
 def made(kind: str, n: int) -> dict[str, Any]:
     """The n-th row of a kind, each tenth a long one."""
-    question, answer = f"Question {n} é世?", f"Answer {n}. " * (60 if n % 10 == 7 else 1 + n % 4)
+    question, answer = f"Question {n} é世?", f"Answer {n}. " * (90 if n % 10 == 7 else 1 + n % 4)
     called = [*said(question), {"role": "assistant", "content": "", "tool_calls": [CALL]}]
     rows: dict[str, dict[str, Any]] = {
         "instruction": {"prompt": question, "completion": answer},
@@ -54,10 +54,11 @@ def made(kind: str, n: int) -> dict[str, Any]:
 
 def alone(examples: Sequence[Example], renderer: Renderer, policy: str | None) -> list[Tokens]:
     """The rows one by one."""
-    window = Window(renderer, 96, policy, Log("rows"))  # type: ignore[arg-type]
+    window = Window(renderer, LIMIT, policy, Log("rows"))  # type: ignore[arg-type]
     return [each for example in examples for each in window.take(example, renderer.train(example))]
 
 
+LIMIT = 256
 CASES = [
     ("instruction", "lora", "truncate", 40),
     ("chat", "lora", "drop", 36),
@@ -82,12 +83,12 @@ def test_rows_are_the_same_one_by_one_at_once_from_processes_and_from_disk(
     renderer = Renderer(tiny.folder)
     wanted = alone(examples, renderer, policy)
     assert count == len(wanted)
-    given: Any = (examples, renderer, 96, policy)
+    given: Any = (examples, renderer, LIMIT, policy)
     here = fit(*given)
     assert list(here.tokens) == wanted
     away = fit(*given, target=tmp_path / "rows.arrow", large=True)
     assert list(away.tokens) == list(Rows.open(tmp_path / "rows.arrow")) == wanted
-    assert away.note == here.note and str(96 - (not wanted[0].labels and wanted[0].label is None)) in here.note
+    assert away.note == here.note and bool(here.note) == (method != "rlhf")
     assert here.tokens.sizes.tolist() == [row.size for row in wanted]
     counted = [sum(each != -100 for one in row.endings for each in one.labels[1:]) for row in wanted]
     assert away.tokens.trained.tolist() == counted
@@ -102,7 +103,7 @@ def test_a_base_that_reads_and_writes_makes_the_same_rows(tiny: Base, tmp_path: 
     assert renderer.seq2seq
     path = write(tmp_path / "rows.jsonl", *(made("instruction", n) for n in range(40)))
     examples = list(formats.examples(path, Log("rows")))
-    assert list(fit(examples, renderer, 96, "drop").tokens) == alone(examples, renderer, "drop")
+    assert list(fit(examples, renderer, LIMIT, "drop").tokens) == alone(examples, renderer, "drop")
 
 
 def test_findings_of_processes_are_those_of_one(tiny: Base, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,7 +148,7 @@ def test_a_part_of_rows_is_made_of_those_rows_alone() -> None:
 @pytest.fixture
 def recipe(tiny: Base, tmp_path: Path) -> Recipe:
     path = write(tmp_path / "rows.jsonl", *(made("instruction", n) for n in range(220)))
-    return make_recipe({"data": str(path), "model": str(tiny.folder), "max_length": 512})
+    return make_recipe({"data": str(path), "model": str(tiny.folder), "max_length": 512, "too_long": "truncate"})
 
 
 def unread(*_: Any) -> Any:
@@ -212,20 +213,20 @@ def test_a_file_that_changes_while_it_is_read_is_refused_and_not_kept(
     monkeypatch.setattr(plan, "fit", meanwhile)
     with pytest.raises(InputError, match="has changed while it was read"):
         gather(recipe, tiny, home)
-    assert [path.suffix for path in plan.kept_in(home).folder.iterdir()] == [".json"]
+    assert [path.suffix for path in kept.kept_in(home).folder.iterdir()] == [".json"]
 
 
 def test_the_rows_used_last_are_kept_and_a_damaged_entry_is_made_again(
     tiny: Base, home: Home, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lengths, folder = (100, 200, 300), plan.kept_in(home).folder
+    lengths, folder = (100, 200, 300), kept.kept_in(home).folder
     made = [gather(recipe.model_copy(update={"max_length": each, "too_long": "drop"}), tiny, home) for each in lengths]
     entries = sorted((path for path in folder.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime_ns)
     assert len(entries) == 3
     size = sum(file.stat().st_size for file in entries[0].iterdir())
     monkeypatch.setattr(kept, "MOST", round(3.5 * size))
     tokenise.os.utime(entries[0])
-    gather(recipe.model_copy(update={"max_length": 400}), tiny, home)
+    gather(recipe.model_copy(update={"max_length": 500, "too_long": "drop"}), tiny, home)
     assert entries[0].exists() and not entries[1].exists()
     # Rows whose file is gone are still there for whoever has them open.
     assert len(list(made[1].rows.tokens)) == len(made[1].rows.tokens)
