@@ -164,6 +164,11 @@ class Rows(Sequence[Tokens]):
         """The places of rows that have labels, and none that the loss counts."""
         return np.flatnonzero(self.labelled & (self._column("trained") == 0))
 
+    @property
+    def wanted(self) -> npt.NDArray[np.bool_]:
+        """Whether each row's answer is wanted."""
+        return self._column("wanted", lambda column: column.fill_null(False)).astype(bool)
+
     def labels(self) -> set[str]:
         """The different classes."""
         return {str(each) for batch in self._meant() for each in batch.column("label").unique().to_pylist()}

@@ -147,7 +147,7 @@ def _by_processes(examples: Iterable[Example], settings: _Settings) -> Iterator[
 @contextmanager
 def _processes(count: int, settings: _Settings) -> Iterator[Callable[[list[Example]], _Made]]:
     """Started processes, and a function, for as many threads, that lets one of them make a batch."""
-    command = [sys.executable, "-c", "from pumice.data.tokenise import serve; serve()"]
+    command = [sys.executable, "-P", "-c", "from pumice.data.tokenise import serve; serve()"]
     # Each is one core's: the tokenizer's own threads would be in each other's way.
     environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
     free: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()

@@ -76,7 +76,7 @@ def build(parts: Parts) -> Trainer:
     others = elsewhere((judged.parted(row)[0] for row in parts.rows), recipe.seed)
     mismatched = partial(answer_elsewhere, parts.rows, others, longest=recipe.max_length)
     judged.tell_of_dropout(parts)
-    tell_of_balance(knobs, [row.label is True for row in parts.rows], parts)
+    tell_of_balance(knobs, parts.rows.wanted.tolist(), parts)
     model = tune(load_causal(parts), parts)
     arguments = KTOConfig(
         # TRL refuses batches of one row, of which its own mismatched answers would be the row's own.
