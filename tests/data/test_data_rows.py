@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -15,7 +17,7 @@ import pytest
 from pumice import plan
 from pumice.bases import resolve
 from pumice.config import Home
-from pumice.data import checks, formats, kept, tokenise
+from pumice.data import formats, kept, tokenise
 from pumice.data.render import Renderer
 from pumice.data.rows import Log
 from pumice.data.token_rows import Rows
@@ -122,7 +124,7 @@ def test_findings_of_processes_are_those_of_one(tiny: Base, monkeypatch: pytest.
 
 
 def test_a_process_that_ends_by_itself_is_told(tiny: Base, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokenise.sys, "executable", "/bin/false")
+    monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(PumiceError, match="ended by itself, with code 1"):
         fit([Example(1, text="one")], Renderer(tiny.folder), large=True)
 
@@ -160,7 +162,7 @@ def test_what_was_made_once_is_not_made_again(
 ) -> None:
     first = gather(recipe, tiny, home)
     with monkeypatch.context() as patch:
-        patch.setattr(checks.formats, "examples", unread)
+        patch.setattr(formats, "examples", unread)
         again = gather(recipe.model_copy(update={"method": "full", "seed": 3}), tiny, home)
     assert list(again.rows.tokens) == list(first.rows.tokens) and len(again.rows.tokens) == 200
     assert again.sets.questions == first.sets.questions and len(again.sets.questions) == 20
@@ -182,7 +184,7 @@ def test_whatever_decides_the_rows_makes_other_ones(
         # As long, and as old, as it was.
         before = data.stat()
         data.write_text(data.read_text().replace("Question 5 ", "Question X "))
-        tokenise.os.utime(data, ns=(before.st_atime_ns, before.st_mtime_ns))
+        os.utime(data, ns=(before.st_atime_ns, before.st_mtime_ns))
     if change in ("template", "tokenizer"):
         shutil.copytree(tiny.folder, tmp_path / "base")
         name, word, other = {
@@ -195,8 +197,8 @@ def test_whatever_decides_the_rows_makes_other_ones(
         base = resolve.describe(tmp_path / "base", "base", "folder:base")
     if change == "validation":
         values = {"validation": str(write(tmp_path / "v.jsonl", made("instruction", 5)))}
-    values |= {"max_length": {"max_length": 500}, "too_long": {"too_long": "drop"}}.get(change, {})
-    values |= {"method": {"method": "rlhf"}}.get(change, {})
+    other: dict[str, Any] = {"max_length": 500, "too_long": "drop", "method": "rlhf"}
+    values |= {change: other[change]} if change in other else {}
     monkeypatch.setattr(plan, "fit", unread)
     with pytest.raises(AssertionError, match="read again"):
         gather(recipe.model_copy(update=values), base, home)
@@ -225,7 +227,7 @@ def test_the_rows_used_last_are_kept_and_a_damaged_entry_is_made_again(
     assert len(entries) == 3
     size = sum(file.stat().st_size for file in entries[0].iterdir())
     monkeypatch.setattr(kept, "MOST", round(3.5 * size))
-    tokenise.os.utime(entries[0])
+    os.utime(entries[0])
     gather(recipe.model_copy(update={"max_length": 500, "too_long": "drop"}), tiny, home)
     assert entries[0].exists() and not entries[1].exists()
     # Rows whose file is gone are still there for whoever has them open.
