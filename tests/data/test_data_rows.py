@@ -197,8 +197,8 @@ def test_whatever_decides_the_rows_makes_other_ones(
         base = resolve.describe(tmp_path / "base", "base", "folder:base")
     if change == "validation":
         values = {"validation": str(write(tmp_path / "v.jsonl", made("instruction", 5)))}
-    other: dict[str, Any] = {"max_length": 500, "too_long": "drop", "method": "rlhf"}
-    values |= {change: other[change]} if change in other else {}
+    others: dict[str, Any] = {"max_length": 500, "too_long": "drop", "method": "rlhf"}
+    values |= {change: others[change]} if change in others else {}
     monkeypatch.setattr(plan, "fit", unread)
     with pytest.raises(AssertionError, match="read again"):
         gather(recipe.model_copy(update=values), base, home)
