@@ -48,11 +48,12 @@ def main(
 ) -> dict[str, dict[str, float]]:
     """Measure, and print a table; what `measure` gives."""
     found = measure(rows, data, base, rounds)
-    print(f"{'':14} {'rows/s':>9} {'tokens/s':>11} {'of tokenizers':>22}")
+    print(f"{'':14} {'rows/s':>9} {'tokens/s':>11} {'of tokenizers':>22} {'by CPU time':>12}")
     for side in SIDES:
         one = found[side]
         share = f"{one['ratio']:.2f} [{one['low']:.2f}, {one['high']:.2f}]"
-        print(f"{side:14} {one['rows_per_second']:9,.0f} {one['tokens_per_second']:11,.0f} {share:>22}")
+        speeds = f"{one['rows_per_second']:9,.0f} {one['tokens_per_second']:11,.0f}"
+        print(f"{side:14} {speeds} {share:>22} {one['cpu_ratio']:12.2f}")
     for name in ("a tenth", "whole", "second run"):
         one = found[name]
         print(f"{name:14} {one['rows']:9,.0f} rows in {one['seconds']:.1f} s, {one['peak_mb']:,.0f} MB at most")
@@ -88,6 +89,8 @@ def measure(
             tokens = speed * turns["tokenizers"]["tokens"][0] / turns["tokenizers"]["rows"][0]
             found[name] = {"rows_per_second": speed, "tokens_per_second": tokens}
             found[name] |= {"ratio": share.value, "low": share.low, "high": share.high}
+            # What others take of the machine meanwhile changes this less.
+            found[name]["cpu_ratio"] = ratio(turns["tokenizers"]["cpu_seconds"], told["cpu_seconds"]).value
         found["a tenth"] = child("pumice", tenth, folder, Path(place) / "tenth")
         found["whole"] = child("pumice", whole, folder, Path(place) / "again")
         found["second run"] = child("again", whole, folder, Path(place) / "again")
@@ -163,10 +166,10 @@ def with_pumice(path: Path, base: Path, home: Home, again: bool) -> dict[str, fl
     if again:
         # What a job has loaded before its model is.
         import_module("pumice.train.loop")
-    began = time.perf_counter()
+    began, used = time.perf_counter(), cpu()
     material = gather(recipe, described, home)
     seconds = time.perf_counter() - began
-    found = {"rows": float(len(material.dataset.examples)), "seconds": seconds}
+    found = {"rows": float(len(material.dataset.examples)), "seconds": seconds, "cpu_seconds": cpu() - used}
     return found | (first_batch(material, described, began) if again else {})
 
 
@@ -189,11 +192,12 @@ def first_batch(material: Material, base: Base, began: float) -> dict[str, float
 def with_tokenizers(texts: list[str], base: Path) -> dict[str, float]:
     """The library alone, which shares a batch among the cores."""
     tokenizer, tokens = read_tokenizer(base), 0
-    began = time.perf_counter()
+    began, used = time.perf_counter(), cpu()
     for at in range(0, len(texts), 1000):
         found = tokenizer.encode_batch(texts[at : at + 1000], add_special_tokens=False)
         tokens += sum(map(len, found))
-    return {"rows": len(texts), "seconds": time.perf_counter() - began, "tokens": tokens}
+    seconds = time.perf_counter() - began
+    return {"rows": len(texts), "seconds": seconds, "cpu_seconds": cpu() - used, "tokens": tokens}
 
 
 def with_datasets(texts: list[str], base: Path) -> dict[str, float]:
@@ -207,9 +211,15 @@ def with_datasets(texts: list[str], base: Path) -> dict[str, float]:
         return {"ids": [each.ids for each in tokenizer.encode_batch(batch["text"], add_special_tokens=False)]}
 
     rows = Dataset.from_dict({"text": texts})
-    began = time.perf_counter()
+    began, used = time.perf_counter(), cpu()
     rows.map(encode, batched=True, num_proc=os.cpu_count(), remove_columns=["text"], load_from_cache_file=False)
-    return {"rows": len(texts), "seconds": time.perf_counter() - began}
+    return {"rows": len(texts), "seconds": time.perf_counter() - began, "cpu_seconds": cpu() - used}
+
+
+def cpu() -> float:
+    """Seconds that this process and its ended children have computed, on all cores."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 if __name__ == "__main__":
