@@ -14,11 +14,13 @@ from typing import Any, NamedTuple, Self
 
 from pumice.bases.seq2seq import WAYS, is_seq2seq
 from pumice.config import QUANTS, Home, Quant, Serving
+from pumice.data.checks import check_unchanged as check_same
 from pumice.data.checks import load
-from pumice.data.labels import check_seen, classes
+from pumice.data.kept import kept_in, key_of
+from pumice.data.labels import check_seen
 from pumice.data.render import Renderer, same_tokens
-from pumice.data.sets import Sets, choose_sets
-from pumice.data.window import Fitted, fit
+from pumice.data.sets import Sets, Trained, choose_sets
+from pumice.data.tokenise import LARGE, Fitted, fit
 from pumice.errors import InputError
 from pumice.records import Base, Dataset, Job, Kind
 from pumice.registry.models import Registry
@@ -74,11 +76,10 @@ class Plan:
 
 
 class Found(NamedTuple):
-    """What the files hold that a recipe names."""
+    """The files that a recipe names, which may be trained on with its method."""
 
     dataset: Dataset
     validation: Dataset | None
-    sets: Sets
 
 
 @dataclass(frozen=True)
@@ -165,27 +166,52 @@ def start_of(recipe: Recipe, registry: Registry, home: Home, folder: Path) -> St
     """Where training starts: a base or a registered model, or for `pretrain` a new base that is made in `folder`."""
     if not isinstance(recipe.knobs, Pretrain):
         return starting_point(recipe.model, recipe.start, registry, home)
-    texts = [example.text or "" for example in read(recipe, home).sets.trained]
+    texts = (example.text or "" for example in choose_sets(*read(recipe, home)).trained)
     return Start(scratch.new_base(recipe.knobs, recipe.max_length or scratch.WINDOW, recipe.seed, texts, folder))
 
 
 def resolve(recipe: Recipe, base: Base, material: Material) -> Resolved:
     """The recipe with every gap filled for these rows."""
     rows = material.rows.tokens
-    return resolve_recipe(recipe, base, len(rows), sum(row.size for row in rows) + len(rows) * recipe.knobs.unseen)
+    return resolve_recipe(recipe, base, len(rows), int(rows.sizes.sum()) + len(rows) * recipe.knobs.unseen)
 
 
 def gather(recipe: Recipe, base: Base, home: Home) -> Material:
-    """Read, split and render what a recipe names, for `base`. Raises `DataError`, `InputError`."""
+    """Read, split and render what a recipe names, for `base`. Raises `DataError`, `InputError`.
+
+    What was made of the same content before is taken from the cache.
+    """
     check_base(recipe, base)
-    found = read(recipe, home)
-    trained = [row for example in found.sets.trained for row in recipe.knobs.reads(example)]
-    for example in found.sets.questions:
-        # What the comparison could not read is found now, not after the training.
-        recipe.knobs.reads(example)
-    renderer, limit = Renderer(base.folder), limit_of(recipe, base)
-    rows = fit(trained, renderer, limit, recipe.too_long, found.dataset.path, found.dataset.documents)
-    return Material(*found, rows)
+    dataset, validation = found = read(recipe, home)
+    renderer, kept = Renderer(base.folder), kept_in(home)
+    rules = limit_of(recipe, base), recipe.too_long
+    path = Objects(home.s3).locate(recipe.data)
+    key = key_of(
+        "rows",
+        dataset.sha256,
+        path.suffix.lower(),
+        dataset.kind,
+        dataset.documents,
+        _sha256(validation),
+        renderer.sha256,
+        *rules,
+        recipe.knobs.reading,
+    )
+    if known := kept.find(key):
+        rows, held = known
+        return Material(*found, choose_sets(dataset, validation, held), rows)
+    trained = dataset.examples if validation else Trained(dataset)
+    examples = (row for example in trained for row in recipe.knobs.reads(example))
+    large = path.is_file() and path.stat().st_size > LARGE
+    with kept.making() as file:
+        made = fit(examples, renderer, *rules, dataset.path, dataset.documents, file, large)
+        sets = choose_sets(dataset, validation, trained.held if isinstance(trained, Trained) else None)
+        for example in sets.questions:
+            # What the comparison could not read is found now, not after the training.
+            recipe.knobs.reads(example)
+        check_same(path, dataset.path, dataset.sha256)
+        kept.keep(key, file, made, sets.questions if sets.name == "held-out rows" else ())
+    return Material(*found, sets, made)
 
 
 def limit_of(recipe: Recipe, base: Base) -> int:
@@ -201,16 +227,16 @@ def limit_of(recipe: Recipe, base: Base) -> int:
 
 
 def read(recipe: Recipe, home: Home) -> Found:
-    """Read and split what a recipe names. Raises `DataError`, `InputError`."""
-    objects = Objects(home.s3)
-    dataset = load(objects.locate(recipe.data), recipe.data)
-    validation = load(objects.locate(recipe.validation), recipe.validation) if recipe.validation else None
+    """Judge what a recipe names. Raises `DataError`, `InputError`."""
+    objects, kept = Objects(home.s3), kept_in(home)
+    dataset = load(objects.locate(recipe.data), recipe.data, kept)
+    validation = load(objects.locate(recipe.validation), recipe.validation, kept) if recipe.validation else None
     for word, each in ((recipe.data, dataset), (recipe.validation, validation)):
         if each:
             check_kind(recipe, str(word), each.kind)
     if validation:
-        check_seen(validation, classes(dataset.examples))
-    return Found(dataset, validation, choose_sets(dataset, validation))
+        check_seen(validation, dataset.classes)
+    return Found(dataset, validation)
 
 
 def check_kind(recipe: Recipe, file: str, kind: Kind) -> None:

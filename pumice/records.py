@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, Protocol, TypedDict
 
 
 class Turn(TypedDict):
@@ -97,6 +97,13 @@ class Tokens:
         return sum(len(each.ids) for each in self.endings)
 
 
+class Examples(Protocol):
+    """Rows in the order of their file; they may be read from it each time anew."""
+
+    def __iter__(self) -> Iterator[Example]: ...
+    def __len__(self) -> int: ...
+
+
 @dataclass(frozen=True)
 class Dataset:
     """A checked file, or folder of documents: its examples and what identifies them."""
@@ -104,7 +111,11 @@ class Dataset:
     path: str
     kind: Kind
     sha256: str
-    examples: tuple[Example, ...]
+    examples: Examples
+    held_out: tuple[int, ...]
+    """Places of the rows that are not trained on, where no other file is asked."""
+    classes: tuple[str, ...] = ()
+    """Every class that its rows have, sorted."""
     documents: tuple[str, ...] = ()
     """Their names, where each row is a whole document."""
 

@@ -167,7 +167,8 @@ def sweep(
 def check_held_out(recipes: Sequence[Recipe], home: Home) -> None:
     """Raise `InputError` where a trial would have no rows that it has not seen, and `DataError` for bad ones."""
     for each in {(recipe.data, recipe.validation): recipe for recipe in recipes}.values():
-        if read(each, home).sets.name == "recall of trained rows":
+        dataset, validation = read(each, home)
+        if validation is None and not dataset.held_out:
             raise InputError(
                 f"No rows of {each.data} are held out: the best trial would be the one that learned them by heart.",
                 "Trials are compared by what they have not seen.",

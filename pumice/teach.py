@@ -17,7 +17,8 @@ from typing import Any
 from pumice.config import Home
 from pumice.data.render import Renderer
 from pumice.data.render.renderer import UNTRAINED
-from pumice.data.window import Fitted
+from pumice.data.token_rows import Rows
+from pumice.data.tokenise import Fitted
 from pumice.engine.answer import Ask, answer
 from pumice.engine.contract import CONTEXT, Sampling
 from pumice.engine.pool import Pool
@@ -58,8 +59,9 @@ def teach(
     assert plan.guide, "the plan of a distillation names its teacher"
     tell(Event("stage", {"name": "ask"}))
     student, limit = Renderer(plan.base.folder), plan.recipe.max_length or plan.base.window
-    given = [prompt_of(example) for example in material.sets.trained]
-    if any(prompt is not example for prompt, example in zip(given, material.sets.trained, strict=True)):
+    trained = list(material.sets.trained)
+    given = [prompt_of(example) for example in trained]
+    if any(prompt is not example for prompt, example in zip(given, trained, strict=True)):
         tell(Event("note", {"text": "The data's own answers are left out: the student learns those of its teacher."}))
     # The longer ones were dropped when the rows were rendered, or the job had ended there.
     rows = [each for each in given if len(student.prompt(each.messages, each.tools)) < limit]
@@ -82,7 +84,7 @@ def teach(
             "An empty answer teaches nothing.",
             "Choose another teacher; `pumice chat` shows what one answers.",
         )
-    tokens = tuple(learned(each, said[key_of(each)], student, limit) for each in taken)
+    tokens = Rows.of(learned(each, said[key_of(each)], student, limit) for each in taken)
     questions = tuple(
         answered(each, said[key_of(each)]) if prompt_of(each) is each else each for each in material.sets.questions
     )

@@ -62,6 +62,7 @@ def prompt(
     """Measure what prompting gets without tuning, on the questions that a tuned model is measured on."""
     from pumice import show
     from pumice.data.checks import load
+    from pumice.data.kept import kept_in
     from pumice.engine.pool import Pool
     from pumice.prompting import report as reports
     from pumice.prompting.kept import keep
@@ -76,8 +77,9 @@ def prompt(
     registry, home = open_registry()
     documents = Documents(registry.database)
     objects, chosen = Objects(home.s3), find(template or task or "qa", documents)
-    asked = load(objects.locate(validation), validation) if validation else None
-    dataset, story = load(objects.locate(data), data), show.Story()
+    kept = kept_in(home)
+    asked = load(objects.locate(validation), validation, kept) if validation else None
+    dataset, story = load(objects.locate(data), data, kept), show.Story()
 
     async def work() -> Prompting:
         async with Pool(home.cache, serving=home.serving) as pool:

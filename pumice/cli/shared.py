@@ -102,6 +102,7 @@ def run_job(
 ) -> str:
     from pumice.cli.probe import ask_first, check_answerable
     from pumice.data.checks import load
+    from pumice.data.kept import kept_in
     from pumice.store.s3 import Objects
     from pumice.train.scaling import FILE
 
@@ -109,7 +110,7 @@ def run_job(
     queue, home = open_queue()
     # Read here too: a mistake in the data is told at once, and leaves no job behind.
     for word in filter(None, (recipe.data, recipe.validation)):
-        load(Objects(home.s3).locate(word), word)
+        load(Objects(home.s3).locate(word), word, kept_in(home))
     if recipe.method != "pretrain":
         return follow(queue.submit(task, recipe.model_dump(mode="json")), home, as_json)
     check_answerable(yes)
@@ -190,9 +191,9 @@ def dry_run_of(source: str, overrides: Mapping[str, str], as_json: bool) -> None
         base = start_of(recipe, registry, home, Path(folder) / "base").base
         material = gather(recipe, base, home)
     resolved, reasons = resolve(recipe, base, material)
-    lengths = [row.size + recipe.knobs.unseen for row in material.rows.tokens]
+    lengths = material.rows.tokens.sizes + recipe.knobs.unseen
     on_gpu = bool(sizes.machine().gpus)
-    estimate = sizes.estimate(resolved, base, sum(lengths), max(lengths), on_gpu)
+    estimate = sizes.estimate(resolved, base, int(lengths.sum()), int(lengths.max()), on_gpu)
     chosen = choose(resolved, on_gpu, estimate.gradient_checkpointing).each()
     values = resolved.model_dump(mode="json", exclude_none=True)
     if as_json:

@@ -11,15 +11,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pumice.data import documents, formats
+from pumice.data import documents, formats, read
+from pumice.data.kept import Kept, key_of
 from pumice.data.labels import Count, note_unseen
 from pumice.data.render import Renderer
 from pumice.data.render.renderer import UNTRAINED
 from pumice.data.repeats import Hashes, Repeats
 from pumice.data.rows import FIRST, Log
 from pumice.data.sensitive import Search, Sensitive
+from pumice.data.split import Openings
 from pumice.data.window import Bound, TooLong, Window, size, trained
-from pumice.errors import Finding
+from pumice.errors import Finding, InputError
 from pumice.records import Dataset, Example, Kind, Tokens
 
 EXACT = 20_000
@@ -172,19 +174,69 @@ def _asked(validation: Path, known: Sequence[str], log: Log) -> Hashes:
     return hashes
 
 
-def load(path: Path, name: str = "") -> Dataset:
-    """All rows of a file, in file order; `name` is the user's word for it, if it is not its path.
+def load(path: Path, name: str = "", kept: Kept | None = None) -> Dataset:
+    """A file that may be trained on; `name` is the user's word for it, if it is not its path. Its rows stay there.
 
-    DataError with the findings if a row is bad, InputError if none can be read.
+    What was found out about the same content before is taken from `kept`. DataError with the findings if a row is bad,
+    InputError if none can be read.
     """
-    log = Log(name or str(path))
-    examples, count = tuple(formats.examples(path, log)), Count()
-    for example in examples:
+    name = name or str(path)
+    read.openable(path, name)
+    try:
+        sha256 = documents.sha256(path)
+    except OSError:
+        # One of a folder's documents: the reader says which, and why.
+        sha256 = ""
+    key = key_of("file", sha256, "/" if path.is_dir() else path.suffix.lower())
+    facts = kept.facts(key) if kept else None
+    if facts is None:
+        facts = _judged(path, name)
+        check_unchanged(path, name, sha256)
+        if kept:
+            kept.keep_facts(key, facts)
+    examples = FileRows(path, name, facts["rows"])
+    held_out, classes = tuple(facts["held_out"]), tuple(facts["classes"])
+    return Dataset(name, Kind(facts["kind"]), sha256, examples, held_out, classes, documents.names_of(path, name))
+
+
+def _judged(path: Path, name: str) -> dict[str, Any]:
+    log, count, openings = Log(name), Count(), Openings()
+    for example in formats.examples(path, log):
         count.add(example)
+        openings.add(example)
     count.tell(log)
     log.raise_errors()
     assert log.kind is not None, "a file without a kind has findings"
-    return Dataset(log.path, Kind(log.kind), documents.sha256(path), examples, tuple(log.documents))
+    return {"kind": log.kind, "rows": len(openings), "held_out": openings.held_out(), "classes": count.classes()}
+
+
+def check_unchanged(path: Path, name: str, sha256: str) -> None:
+    """Raise InputError unless the file at `path` still has that hash."""
+    if documents.sha256(path) != sha256:
+        raise _changed(name)
+
+
+class FileRows:
+    """A judged file's examples, read from it each time anew."""
+
+    def __init__(self, path: Path, name: str, rows: int) -> None:
+        self._path, self._name, self._rows = path, name, rows
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def __iter__(self) -> Iterator[Example]:
+        """Raises InputError where the file is not the one that was judged any more."""
+        log, rows = Log(self._name), 0
+        for example in formats.examples(self._path, log):
+            rows += 1
+            yield example
+        if log.total or rows != self._rows:
+            raise _changed(self._name)
+
+
+def _changed(name: str) -> InputError:
+    return InputError(f"{name} has changed while it was read.", "", "Wait until it is written, and start again.")
 
 
 def _look(example: Example, search: Search) -> None:

@@ -78,16 +78,25 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def names_of(path: Path, name: str) -> tuple[str, ...]:
+    """What a user calls each document of `path`, which itself is called `name`; nothing where rows are no documents."""
+    if not are_documents(path):
+        return ()
+    if not path.is_dir():
+        return (name,)
+    return tuple(f"{name.rstrip('/')}/{_shown(each)}" for each in in_folder(path).documents)
+
+
 def read_document(path: Path, log: Log) -> Iterator[Row]:
     """One document as one row; what is wrong with it goes to `log`."""
-    log.documents = (log.path,)
+    log.documents = names_of(path, log.path)
     yield from _rows([path], log)
 
 
 def read_folder(folder: Path, log: Log) -> Iterator[Row]:
     """Each document of a folder as a row; what is wrong with one goes to `log` under its own path."""
     found = in_folder(folder)
-    log.documents = tuple(f"{log.path.rstrip('/')}/{_shown(name)}" for name in found.documents)
+    log.documents = names_of(folder, log.path)
     count = "1 document" if len(found.documents) == 1 else f"{len(found.documents):,} documents"
     log.note(f"The folder holds {count}; each was read as one row of text.")
     if found.others:

@@ -14,7 +14,7 @@ from pumice.data.borders import edges
 from pumice.data.render import Renderer
 from pumice.data.render.renderer import UNTRAINED
 from pumice.data.rows import Log
-from pumice.errors import InputError
+from pumice.errors import Finding, InputError
 from pumice.records import Example, Tokens
 
 TooLong = Literal["error", "drop", "truncate", "split"]
@@ -24,12 +24,16 @@ _SHORTEST = 8
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """The tokens of all rows, ready to train on."""
+class Treated:
+    """What a window did to some rows, and what it found wrong with them; another window adds it to its own."""
 
-    tokens: tuple[Tokens, ...]
-    note: str
-    """What was done to rows that were too long; "" when there were none."""
+    findings: tuple[Finding, ...]
+    """The first of them, by line and column alone."""
+    total: int
+    too_long: tuple[int, ...]
+    untrained: tuple[int, ...]
+    pieces: int
+    bound: int | None
 
 
 class Window:
@@ -51,13 +55,43 @@ class Window:
         self._renderer, self._policy, self._log = renderer, policy, log
         self._pieces, self._bound = 0, self.limit
 
+    def fit(self, examples: Sequence[Example]) -> list[Tokens]:
+        """What of the rows is trained on, in their order."""
+        found = zip(examples, self._renderer.train_all(examples), strict=True)
+        return [each for example, made in found for each in self._fitted(example, made)]
+
     def render(self, example: Example) -> Tokens | None:
         """The row's tokens at full length; None, and a finding, where the chat template refuses it."""
         try:
             return self._renderer.train(example)
         except InputError as error:
-            self._log.add((example.line, 1), "", f"{error.what} {error.why}".strip(), error.fix)
+            self._refuse(example, error)
             return None
+
+    def _fitted(self, example: Example, made: Tokens | InputError) -> tuple[Tokens, ...]:
+        if isinstance(made, InputError):
+            self._refuse(example, made)
+            return ()
+        return self.take(example, made)
+
+    def _refuse(self, example: Example, error: InputError) -> None:
+        self._log.add((example.line, 1), "", f"{error.what} {error.why}".strip(), error.fix)
+
+    def treated(self) -> Treated:
+        """What was done so far, to be added to another window with `add`."""
+        log, bound = self._log, self._bound if self.too_long else None
+        lines = tuple(self.too_long), tuple(self.untrained)
+        return Treated(tuple(log.findings), log.total, *lines, self._pieces, bound)
+
+    def add(self, other: Treated) -> None:
+        """Add what was done to later rows."""
+        for each in other.findings:
+            self._log.add((each.line, each.column), each.field, each.rule, each.fix)
+        self._log.total += other.total - len(other.findings)
+        self.too_long += other.too_long
+        self.untrained += other.untrained
+        self._pieces += other.pieces
+        self._bound = self._bound if other.bound is None else other.bound
 
     def take(self, example: Example, tokens: Tokens) -> tuple[Tokens, ...]:
         """What of the row is trained on: mostly `tokens` itself, nothing where it is dropped or at fault."""
@@ -116,34 +150,6 @@ class Window:
                 return ()
 
 
-def fit(
-    examples: Sequence[Example],
-    renderer: Renderer,
-    max_length: int | None = None,
-    too_long: TooLong | None = None,
-    path: str = "the data",
-    documents: Sequence[str] = (),
-) -> Fitted:
-    """Render all rows and treat those of more than `max_length` tokens (by default the window).
-
-    `documents` are their names, where each row is a whole one.
-    Raises DataError naming the rows that may not be trained on, and InputError if no row is left.
-    """
-    log = Log(path)
-    log.documents = documents
-    window = Window(renderer, max_length, too_long, log)
-    taken: list[Tokens] = []
-    for example in examples:
-        tokens = window.render(example)
-        if tokens is not None:
-            taken.extend(window.take(example, tokens))
-    log.raise_errors()
-    if examples and not taken:
-        fix = "Choose a larger max_length, or another too_long."
-        raise InputError(f"No row of {path} is left.", window.note(), fix)
-    return Fitted(tuple(taken), window.note())
-
-
 def size(tokens: Tokens) -> int:
     """Tokens of the row; of a pair, those of its longer conversation."""
     return max(len(tokens.ids), len(tokens.rejected.ids)) if tokens.rejected else len(tokens.ids)
@@ -160,7 +166,9 @@ def _teaches(tokens: Tokens) -> bool:
     if tokens.rejected:
         # Both begin with the same prompt and are cut at the same place: where one has no answer left, neither has.
         return tokens.ids != tokens.rejected.ids
-    return trained(tokens) > 0 if tokens.labels else bool(tokens.ids)
+    # From the end, where the answer is.
+    trains = any(tokens.labels[at] != UNTRAINED for at in range(len(tokens.labels) - 1, 0, -1))
+    return trains if tokens.labels else bool(tokens.ids)
 
 
 def _is_prompt(tokens: Tokens) -> bool:

@@ -8,15 +8,18 @@ from __future__ import annotations
 import json
 import random
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pumice.config import Home
+from pumice.data.token_rows import Rows
 from pumice.errors import InputError
 from pumice.plan import Material, Plan, decide, describe
-from pumice.records import Event, Job, Tell, Tokens
+from pumice.records import Event, Job, Tell
 from pumice.registry.models import Registry
 from pumice.store.files import write_atomic
 from pumice.store.tables import open_database
@@ -43,7 +46,7 @@ def probe(job: Job, home: Home, tell: Tell, should_stop: Callable[[], bool]) -> 
     subsets, unseen = cut(plan, material)
     spec, points = Recipe.model_validate(job.spec), []
     for share, rows in zip(scaling.SHARES, subsets, strict=True):
-        size = sum(row.size for row in rows)
+        size = int(rows.sizes.sum())
         tell(Event("note", {"text": f"{100 * share:g} %: {size:,} tokens, measured on {len(unseen)} unseen windows."}))
         points.append(run(spec, plan, rows, unseen, folder / "probe" / f"{100 * share:g}", tell, should_stop))
     result = scaling.probe(loss_on(plan.base.folder, unseen), points, whole(plan, material), plan.base.parameters)
@@ -53,26 +56,29 @@ def probe(job: Job, home: Home, tell: Tell, should_stop: Callable[[], bool]) -> 
 
 def whole(plan: Plan, material: Material) -> int:
     """Tokens that the whole run would see."""
-    return round(sum(row.size for row in material.rows.tokens) * (plan.recipe.epochs or 1))
+    return round(int(material.rows.tokens.sizes.sum()) * (plan.recipe.epochs or 1))
 
 
-def cut(plan: Plan, material: Material) -> tuple[list[Sequence[Tokens]], Sequence[Tokens]]:
+def cut(plan: Plan, material: Material) -> tuple[list[Rows], Rows]:
     """The rows of each run, one set within the next, and rows that none of them has.
 
     Raises `InputError` where there are too few.
     """
-    rows = list(material.rows.tokens)
+    rows = material.rows.tokens
     if len(rows) <= LEAST[-1]:
         raise InputError(
             f"{plan.recipe.data} fills {len(rows)} windows of {plan.base.window:,} tokens.",
             f"A new model learns nothing from so little; the first short runs alone need {LEAST[-1] + 1}.",
             "Add text, or train a model that knows the language already: method: cpt",
         )
-    random.Random(plan.recipe.seed).shuffle(rows)
-    subsets: list[Sequence[Tokens]] = []
+    places = list(range(len(rows)))
+    random.Random(plan.recipe.seed).shuffle(places)
+    rows = rows.select(places)
+    reached = np.cumsum(rows.sizes)
+    subsets: list[Rows] = []
     for share, least in zip(scaling.SHARES, LEAST, strict=True):
         wanted, count = share * whole(plan, material), least
-        while sum(row.size for row in rows[:count]) < wanted and count < len(rows) - 1:
+        while reached[count - 1] < wanted and count < len(rows) - 1:
             count += 1
         subsets.append(rows[:count])
     return subsets, rows[len(subsets[-1]) :][:MEASURED]
@@ -81,8 +87,8 @@ def cut(plan: Plan, material: Material) -> tuple[list[Sequence[Tokens]], Sequenc
 def run(
     spec: Recipe,
     plan: Plan,
-    rows: Sequence[Tokens],
-    unseen: Sequence[Tokens],
+    rows: Rows,
+    unseen: Rows,
     folder: Path,
     tell: Tell,
     should_stop: Callable[[], bool],
@@ -91,7 +97,7 @@ def run(
     kept = folder / "point.json"
     if kept.exists():
         return Point(**json.loads(kept.read_text()))
-    size = sum(row.size for row in rows)
+    size = int(rows.sizes.sum())
     # With the step size of the whole run: runs that differ in more than their tokens follow no law.
     alike = {"epochs": 1.0, "learning_rate": plan.recipe.learning_rate, "learning_rate_multiplier": None}
     recipe, _ = resolve_recipe(spec.model_copy(update=alike), plan.base, len(rows), size)

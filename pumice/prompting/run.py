@@ -21,7 +21,7 @@ from pumice.evaluate.trial import MOST, Side, choose, mean
 from pumice.prompting.report import SEED, Prompting, Tried, way
 from pumice.prompting.shots import Shots, exchange
 from pumice.prompting.templates import Shot, Template
-from pumice.records import Dataset, Event, Example, Kind, Tell, Turn
+from pumice.records import Dataset, Event, Example, Examples, Kind, Tell, Turn
 from pumice.registry.start import Start
 from pumice.store.files import sha256_folder_weights
 
@@ -120,7 +120,7 @@ def choose_rows(dataset: Dataset, validation: Dataset | None) -> Sets:
     return sets
 
 
-def filled(template: Template, variables: Mapping[str, Any], trained: Sequence[Example]) -> dict[str, Any]:
+def filled(template: Template, variables: Mapping[str, Any], trained: Examples) -> dict[str, Any]:
     """The variables with `labels`: a list of those given, or the different answers of the trained rows."""
     if "labels" not in template.prompt.variables:
         return dict(variables)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 import numpy as np
 import numpy.typing as npt
 
 from pumice.evaluate.score import words
 from pumice.prompting.templates import Shot
-from pumice.records import Example
+from pumice.records import Example, Examples
 
 
 def exchange(example: Example) -> Shot | None:
@@ -26,7 +26,7 @@ def exchange(example: Example) -> Shot | None:
 class Shots:
     """What can be shown: the exchanges of trained rows, without those that ask what is asked afterwards."""
 
-    def __init__(self, trained: Sequence[Example], asked: Collection[str], seed: int) -> None:
+    def __init__(self, trained: Examples, asked: Collection[str], seed: int) -> None:
         """`asked` are the questions that are put to the model; `seed` decides between equally near examples."""
         found = [each for each in map(exchange, trained) if each and each.answer and each.question not in asked]
         # Each once: an example that is shown twice costs its tokens twice.

@@ -9,6 +9,7 @@ from filelock import FileLock
 
 from pumice.config import Home
 from pumice.data.checks import load
+from pumice.data.kept import kept_in
 from pumice.data.sets import SetName, choose_sets
 from pumice.engine.pool import Pool
 from pumice.errors import InputError
@@ -34,14 +35,14 @@ async def compare(
             f"{model.id} was imported as a whole model, and nothing is known of a base to compare it with.",
             fix="Import it with its base: pumice models import FOLDER --name NAME --base BASE",
         )
-    base, objects = counterpart(model, registry, home), Objects(home.s3)
+    base, objects, kept = counterpart(model, registry, home), Objects(home.s3), kept_in(home)
     set_name: SetName = "validation file"
     recipe = Recipe.model_validate(model.recipe) if model.recipe else None
     method = recipe.knobs if recipe else Lora()
     if data:
-        asked = load(objects.locate(data), data)
+        asked = load(objects.locate(data), data, kept)
         check_kind(data, asked.kind, model, method)
-        questions = asked.examples
+        questions = tuple(asked.examples)
     elif "data" not in model.recipe:
         raise InputError(
             f"{model.id} was imported, and has no questions of its own.",
@@ -49,14 +50,14 @@ async def compare(
         )
     else:
         trained, validation = model.recipe["data"], model.recipe["validation"]
-        dataset = load(objects.locate(trained), trained)
+        dataset = load(objects.locate(trained), trained, kept)
         if dataset.sha256 != model.data_sha256:
             raise InputError(
                 f"{dataset.path} has changed since {model.id} was trained on it.",
                 "Rows that were trained on could be taken for unseen ones.",
                 f"Name the questions to ask: pumice evaluate {model.id} --data FILE",
             )
-        sets = choose_sets(dataset, load(objects.locate(validation), validation) if validation else None)
+        sets = choose_sets(dataset, load(objects.locate(validation), validation, kept) if validation else None)
         questions, set_name = sets.questions, sets.name
     if method.proof == "answers" and any(each.text is None and not answered(each) for each in questions):
         raise InputError(

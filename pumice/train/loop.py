@@ -25,6 +25,7 @@ import transformers
 from peft import LoraConfig, PeftModel, PromptLearningConfig
 from transformers import AutoTokenizer, PrinterCallback, TrainerCallback
 
+from pumice.data.token_rows import Rows
 from pumice.engine.adapter import CONFIG, WEIGHTS
 from pumice.errors import InputError, PumiceError, StoppedError
 from pumice.records import Base, Event, Tell, Tokens
@@ -59,6 +60,7 @@ def train(
     """
     target, saves = folder / "artifact", folder / "checkpoints"
     if not target.exists():
+        rows = Rows.of(rows)
         check_rows(rows)
         if start_adapter is not None:
             artifact.check_adapter(start_adapter, recipe, base)
@@ -74,18 +76,18 @@ def train(
     return target
 
 
-def check_rows(rows: Sequence[Tokens]) -> None:
+def check_rows(rows: Rows) -> None:
     """Every row has something to learn. Raises `InputError` with the first that has nothing."""
     if not rows:
         raise InputError("There are no rows to train on.", fix="Give a data file with at least one row.")
-    for number, row in enumerate(rows, 1):
-        # The first token has nothing before it to be predicted from. Without labels, something else is learned.
-        if row.labels and all(label == -100 for label in row.labels[1:]):
-            raise InputError(
-                f"Row {number} trains on nothing: none of its {len(row.ids)} tokens is an answer.",
-                "Every row must have at least one token to learn.",
-                "Give that row an answer, or leave it out; `pumice check` shows which tokens are trained.",
-            )
+    # The first token has nothing before it to be predicted from. Without labels, something else is learned.
+    if len(rows.empty):
+        at = int(rows.empty[0])
+        raise InputError(
+            f"Row {at + 1} trains on nothing: none of its {len(rows[at].ids)} tokens is an answer.",
+            "Every row must have at least one token to learn.",
+            "Give that row an answer, or leave it out; `pumice check` shows which tokens are trained.",
+        )
 
 
 def prepare_machine() -> None:
@@ -113,14 +115,14 @@ def build(
     guide: Path | None = None,
 ) -> Ours:
     """The method's trainer on this machine, and the numbers that are due before the start."""
-    total = sum(row.size for row in rows)
-    trained = sum(label != -100 for row in rows for each in row.endings for label in each.labels[1:])
+    rows = Rows.of(rows)
+    total, trained = int(rows.sizes.sum()), int(rows.trained.sum())
     text = f"{trained:,} of {total:,} tokens in {len(rows):,} rows are trained on."
-    if not any(row.labels for row in rows):
+    if not rows.labelled.any():
         text = f"{len(rows):,} rows of {total:,} tokens are read."
     tell(Event("note", {"text": text, "trained_tokens": trained, "total_tokens": total}))
     cuda = torch.cuda.is_available()
-    estimate = sizes.estimate(recipe, base, total, max(row.size for row in rows), cuda)
+    estimate = sizes.estimate(recipe, base, total, int(rows.sizes.max()), cuda)
     free = sizes.machine().available(cuda)
     numbers = {"memory_bytes": estimate.memory_bytes, "seconds": estimate.seconds}
     tell(Event("note", {"text": f"Estimate: {estimate}", **numbers}))
@@ -190,7 +192,7 @@ class Watch(TrainerCallback):
         self,
         trainer: Ours,
         recipe: Recipe,
-        rows: Sequence[Tokens],
+        rows: Rows,
         tell: Tell,
         should_stop: Callable[[], bool],
     ) -> None:
@@ -250,11 +252,11 @@ class Watch(TrainerCallback):
         self.tell(Event("checkpoint", {"step": state.global_step}))
 
 
-def rehearse(trainer: Ours, recipe: Recipe, rows: Sequence[Tokens], tell: Tell) -> float:
+def rehearse(trainer: Ours, recipe: Recipe, rows: Rows, tell: Tell) -> float:
     """Run the longest batch, one evaluation and one save, and leave no trace. Returns the seconds that a save takes."""
     model, began = trainer.model, time.monotonic()
     assert isinstance(model, torch.nn.Module)
-    longest = sorted(range(len(rows)), key=lambda place: rows[place].size, reverse=True)[: recipe.batch_size]
+    longest = np.argsort(-rows.sizes, kind="stable")[: recipe.batch_size].tolist()
     with undisturbed(model):
         # The optimizer keeps two numbers for each trained one; they must fit beside the longest batch.
         reserve = [torch.ones_like(one) for one in model.parameters() if one.requires_grad for _ in range(2)]

@@ -31,7 +31,7 @@ def qa(question: str, answer: str = "a") -> dict[str, str]:
 def test_load_takes_all_rows_in_order_or_none(tmp_path: Path) -> None:
     path = write(tmp_path / "d.jsonl", *(qa(f"q{n}") for n in range(300)))
     dataset = checks.load(path)
-    assert (dataset.kind, len(dataset.examples), dataset.examples[299].line) == (Kind.INSTRUCTION, 300, 300)
+    assert (dataset.kind, len(dataset.examples), list(dataset.examples)[299].line) == (Kind.INSTRUCTION, 300, 300)
     path.write_text(path.read_text() + '{"question": "q"}\n' * 30)
     with pytest.raises(DataError) as refused:
         checks.load(path)

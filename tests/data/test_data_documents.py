@@ -24,7 +24,7 @@ from pumice.data.checks import check, load
 from pumice.data.page_lines import joined
 from pumice.data.render import Renderer
 from pumice.data.rows import Log
-from pumice.data.window import fit
+from pumice.data.tokenise import fit
 from pumice.errors import DataError, InputError, NotFoundError
 from pumice.records import Base, Example
 from pumice.store.s3 import Objects
@@ -412,6 +412,6 @@ def test_over_the_network_a_document_is_read_and_a_folder_refused(folder: Path, 
     objects = Objects(tmp_path / "s3")
     uri = objects.put("s3://data/docs/leave.docx", word)
     kept = snapshot(objects.locate(uri), tmp_path / "job")
-    assert load(kept, uri).examples[0].text == text_of(word)
+    assert next(iter(load(kept, uri).examples)).text == text_of(word)
     with pytest.raises(NotFoundError, match="is a prefix, not an object"):
         objects.locate("s3://data/docs")

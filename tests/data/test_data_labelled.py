@@ -11,9 +11,9 @@ import pyarrow.parquet
 import pytest
 
 from pumice.data import checks, formats
-from pumice.data.labels import check_seen, classes
+from pumice.data.labels import Count, check_seen
 from pumice.data.rows import Log
-from pumice.data.split import split
+from pumice.data.sets import choose_sets
 from pumice.errors import DataError
 from pumice.records import Example, Kind
 
@@ -37,7 +37,10 @@ def test_a_label_is_text_whatever_it_was(tmp_path: Path) -> None:
     examples, log = read(tmp_path, *(row("t", label) for label in labels))
     assert (log.findings, log.kind) == ([], Kind.LABELLED)
     assert [each.label for each in examples] == ["spam", "1", "1", "0.5", "true", "false", "-3"]
-    assert classes(examples) == ("-3", "0.5", "1", "false", "spam", "true")
+    count = Count()
+    for example in examples:
+        count.add(example)
+    assert count.classes() == ("-3", "0.5", "1", "false", "spam", "true")
 
 
 FAULTS: dict[str, tuple[dict[str, Any], str, str, str]] = {
@@ -114,7 +117,7 @@ def test_a_class_that_was_never_learned_is_told_with_the_one_that_was_meant(tmp_
     path = write(tmp_path / "d.jsonl", row("a", "spam"), row("b", "ham"))
     other = write(tmp_path / "v.jsonl", row("c", "ham"), row("d", "span"), row("e", "HAM"), row("f", "eggs"))
     with pytest.raises(DataError) as refused:
-        check_seen(checks.load(other), classes(checks.load(path).examples))
+        check_seen(checks.load(other), checks.load(path).classes)
     assert [(each.line, each.field) for each in refused.value.findings] == [(2, "label"), (3, "label"), (4, "label")]
     fixes = [each.fix for each in refused.value.findings]
     assert fixes[:2] == ['Did you mean "spam"?', 'Did you mean "ham"?']
@@ -160,6 +163,7 @@ def test_prompts_repeat_leak_and_are_held_out_by_what_they_ask(tmp_path: Path) -
     assert found.leaks is not None
     assert (found.duplicates.pairs, found.conflicts.count, found.leaks.pairs) == (((401, 1),), 0, ((15, 1), (16, 1)))
     assert [(each.count, each.lines) for each in found.sensitive] == [(2, (402,))]
-    trained, held = split(checks.load(path).examples)
-    assert len(held) == 20
-    assert not {each.messages[0]["content"] for each in held} & {each.messages[0]["content"] for each in trained}
+    sets = choose_sets(checks.load(path), None)
+    assert len(sets.questions) == 20
+    asked, trained = ({each.messages[0]["content"] for each in rows} for rows in (sets.questions, sets.trained))
+    assert asked and trained and not asked & trained

@@ -12,7 +12,7 @@ import pytest
 
 from pumice.data import checks, formats
 from pumice.data.rows import Log
-from pumice.data.split import split
+from pumice.data.sets import choose_sets
 from pumice.errors import DataError
 from pumice.records import Example, Kind, Turn
 
@@ -258,9 +258,10 @@ def test_a_prompt_in_both_files_is_a_leak_and_is_never_in_both_parts(tmp_path: P
     leaks = checks.check(path, None, validation=other).leaks
     assert leaks is not None
     assert leaks.pairs == ((15, 1), (16, 1))
-    trained, held = split(checks.load(path).examples)
-    assert len(held) == 20
-    assert not {each.messages[0]["content"] for each in held} & {each.messages[0]["content"] for each in trained}
+    sets = choose_sets(checks.load(path), None)
+    assert len(sets.questions) == 20
+    asked, trained = ({each.messages[0]["content"] for each in rows} for rows in (sets.questions, sets.trained))
+    assert asked and trained and not asked & trained
 
 
 def test_the_rejected_answer_is_searched_and_what_both_share_is_searched_once(tmp_path: Path) -> None:

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pumice.data.split import split
+from pumice.data.split import Openings
 from pumice.records import Example
+
+
+def split(examples: Sequence[Example], seed: int = 0) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+    """Trained and held-out rows."""
+    openings = Openings(seed)
+    for example in examples:
+        openings.add(example)
+    held = openings.held_out()
+    trained = (example for place, example in enumerate(examples) if place not in held)
+    return tuple(trained), tuple(examples[place] for place in held)
 
 
 def rows(count: int) -> list[Example]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pumice.data import tokenise
 from pumice.data.render import Renderer
-from pumice.data.window import Bound, fit, size, trained
+from pumice.data.window import Bound, size, trained
 from pumice.errors import DataError, InputError
-from pumice.records import Base, Example, Turn
+from pumice.records import Base, Example, Tokens, Turn
 
 
 @pytest.fixture(scope="module")
@@ -19,6 +22,16 @@ def renderer(tiny: Base) -> Renderer:
 
 def chat(line: int, question: str, answer: str) -> Example:
     return Example(line, ({"role": "user", "content": question}, {"role": "assistant", "content": answer}))
+
+
+class Fitted(NamedTuple):
+    tokens: tuple[Tokens, ...]
+    note: str
+
+
+def fit(examples: list[Example], renderer: Renderer, *given: Any, **named: Any) -> Fitted:
+    found = tokenise.fit(examples, renderer, *given, **named)
+    return Fitted(tuple(found.tokens), found.note)
 
 
 SHORT, LONG = chat(1, "Hi?", "Hello."), chat(2, "Hi?", "so " * 100)

@@ -47,7 +47,7 @@ class Near:
 
 def trial_of(method: str, base: Base, whole: Path, home: Home, examples: Sequence[Example] | None = None) -> Trial:
     recipe = read_recipe(RECIPES / f"{method}.yaml")
-    examples = examples or gather(recipe, base, home).sets.trained
+    examples = examples or tuple(gather(recipe, base, home).sets.trained)
     return Trial(base, whole, None, examples, "held-out rows", method=recipe.knobs)
 
 
@@ -55,7 +55,7 @@ async def test_classes_beside_the_most_frequent_one(tiny: Base, classifiers: dic
     told: list[Event] = []
     whole = classifiers["head"]
     # Billing is the most frequent, by two.
-    rows = gather(read_recipe(RECIPES / "head.yaml"), tiny, home).sets.trained[:56]
+    rows = list(gather(read_recipe(RECIPES / "head.yaml"), tiny, home).sets.trained)[:56]
     rows = [each for at, each in enumerate(rows) if each.label == "billing" or at > 5]
     async with Here(home.cache) as pool:
         found = await evaluate(trial_of("head", tiny, whole, home, rows), pool, told.append)
@@ -107,7 +107,7 @@ async def test_what_a_classifier_cannot_be_asked(tiny: Base, classifiers: dict[s
 
 
 async def test_ranking_beside_the_likelihoods_of_the_base(tiny: Base, classifiers: dict[str, Path], home: Home) -> None:
-    rows = gather(read_recipe(RECIPES / "reward.yaml"), tiny, home).sets.trained
+    rows = tuple(gather(read_recipe(RECIPES / "reward.yaml"), tiny, home).sets.trained)
     async with Here(home.cache) as pool:
         found = await evaluate(trial_of("reward", tiny, classifiers["reward"], home), pool, lambda event: None)
         with pytest.raises(InputError, match="line 3 has no second answer"):

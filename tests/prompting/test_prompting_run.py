@@ -138,7 +138,7 @@ def test_rows_that_cannot_be_asked_are_left_out_aloud(tiny: Base, many: Dataset,
     told: list[Event] = []
     writer = Writer(find("qa", templates), {}, Renderer(tiny.folder))
     long = Example(1, (Turn(role="user", content="word " * 600), Turn(role="assistant", content="no")))
-    rows = many.examples[:3]
+    rows = tuple(many.examples)[:3]
     assert askable([*rows, long], writer, told.append) == list(rows)
     assert "1 row does not end with a question and its answer in at most 512 tokens" in told[0].data["text"]
     with pytest.raises(InputError, match="None of the 1 questions"):
@@ -181,7 +181,7 @@ def test_labels_are_given_or_found_or_too_many(many: Dataset, templates: Documen
 async def test_shots_help_the_default_model(base: Base, session_home: Home, templates: Documents) -> None:
     facts = load(RECIPE.parent / "facts.jsonl")
     asked = load(RECIPE.parent / "phrasings.jsonl")
-    asked = replace(asked, examples=asked.examples[:48:8])
+    asked = replace(asked, examples=tuple(asked.examples)[:48:8])
     async with Pool(session_home.cache) as pool:
         found = await prompting(Start(base), facts, asked, find("qa", templates), [1], {}, pool, quiet)
     assert (found.count, found.best.shots) == (6, 1)

@@ -21,7 +21,7 @@ from pumice.records import Base, Event, Tokens
 from pumice.train import loop
 from pumice.train.loop import build, train
 from pumice.train.recipe import Recipe, make_recipe, resolve_recipe
-from pumice.train.trainers.kto import answers_elsewhere
+from pumice.train.trainers.kto import answer_elsewhere, elsewhere
 
 METHODS = ("dpo", "kto", "orpo")
 LONGER: dict[str, dict[str, Any]] = {"orpo": {"epochs": 12, "learning_rate": 2e-2}}
@@ -207,35 +207,34 @@ def test_orpo_is_trls(narrow: Base, tmp_path: Path) -> None:
         assert told[name] == pytest.approx(metrics[name], abs=1e-5)
 
 
-def alike(prompts: list[list[int]], answers: list[list[int]], seed: int) -> Iterator[tuple[list[int], list[int]]]:
+def alike(prompts: list[list[int]], seed: int) -> Iterator[tuple[list[int], list[int]]]:
     """Prompts with the prompt that the answer which they are given belongs to."""
-    owner = {tuple(answer): prompt for prompt, answer in zip(prompts, answers, strict=True)}
-    for prompt, answer in zip(prompts, answers_elsewhere(prompts, answers, seed, 100), strict=True):
-        yield prompt, owner[tuple(answer)]
+    return ((prompt, prompts[place]) for prompt, place in zip(prompts, elsewhere(prompts, seed), strict=True))
 
 
 @pytest.mark.parametrize("sizes", [[1] * 7, [2] * 5, [1, 4, 2, 1], [3, 3], [5, 1, 1, 1, 1, 1]], ids=str)
 def test_kto_measures_by_answers_to_other_prompts(sizes: list[int]) -> None:
     prompts = [[number] for number, size in enumerate(sizes) for _ in range(size)]
-    answers = [[100 + place, 7] for place in range(len(prompts))]
     for seed in range(5):
-        assert all(prompt != other for prompt, other in alike(prompts, answers, seed))
-        given = answers_elsewhere(prompts, answers, seed, 100)
-        assert sorted(given) == answers and given == answers_elsewhere(prompts, answers, seed, 100)
+        assert all(prompt != other for prompt, other in alike(prompts, seed))
+        given = elsewhere(prompts, seed)
+        assert sorted(given) == list(range(len(prompts))) and given == elsewhere(prompts, seed)
     if len(sizes) > 4:
-        assert len({str(answers_elsewhere(prompts, answers, seed, 100)) for seed in range(5)}) > 1
+        assert len({str(elsewhere(prompts, seed)) for seed in range(5)}) > 1
 
 
 def test_kto_shares_answers_where_one_prompt_has_most_of_them() -> None:
     prompts = [[0]] * 6 + [[1], [1], [2]]
-    answers = [[100 + place, 7] for place in range(9)]
     for seed in range(5):
-        assert all(prompt != other for prompt, other in alike(prompts, answers, seed))
+        assert all(prompt != other for prompt, other in alike(prompts, seed))
+
+
+CUT = [((1, 2, 3), (5,) * 9), ((4,), (6,) * 9)]
 
 
 def test_kto_cuts_answers_to_what_the_model_can_see() -> None:
-    given = answers_elsewhere([[1, 2, 3], [4]], [[5] * 9, [6] * 9], 0, 6)
-    assert given == [[6] * 3, [5] * 5]
+    rows = [Tokens((*prompt, *answer), (*[-100] * len(prompt), *answer)) for prompt, answer in CUT]
+    assert [answer_elsewhere(rows, [1, 0], place, 6) for place in (0, 1)] == [[6] * 3, [5] * 5]
 
 
 def test_kto_needs_two_prompts(narrow: Base, tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from pumice.bases.describe import read_json
 from pumice.errors import InputError
 
 _NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+_FEW = 32
 
 
 class Pieces:
@@ -25,21 +28,37 @@ class Pieces:
     def __init__(self, tokenizer: tokenizers.Tokenizer) -> None:
         self._first = tokenizer
         self._added = frozenset(tokenizer.get_added_tokens_decoder())
-        values = json.loads(tokenizer.to_str())
+        text = tokenizer.to_str()
+        self.sha256 = hashlib.sha256(text.encode()).hexdigest()
+        """Hash of all that the tokenizer is made of."""
+        values = json.loads(text)
         self._once = _prefixes_once(values)
         bare = _without_prefix(values)
         self._bare = tokenizers.Tokenizer.from_str(json.dumps(bare)) if bare != values else None
 
-    def encode(self, piece: str, last: int | None) -> list[int]:
-        """The ids of a piece; `last` is the id before it, None at the start of the text."""
-        if last is None or self._bare is None:
-            return _ids(self._first, piece)
-        bare = _ids(self._bare, piece)
+    def encode(self, texts: Sequence[Sequence[str]]) -> list[list[list[int]]]:
+        """The ids of each piece of each text."""
+        flat = [piece for pieces in texts for piece in pieces]
+        first = (each.ids for each in encodings(self._first, flat, add_special_tokens=False))
+        if self._bare is None:
+            return [[next(first) for _ in pieces] for pieces in texts]
+        bare = (each.ids for each in encodings(self._bare, flat, add_special_tokens=False))
+        found: list[list[list[int]]] = []
+        for pieces in texts:
+            last: int | None = None
+            ids: list[list[int]] = []
+            for _ in pieces:
+                ids.append(self._joined(next(first), next(bare), last))
+                last = ids[-1][-1] if ids[-1] else last
+            found.append(ids)
+        return found
+
+    def _joined(self, spaced: list[int], bare: list[int], last: int | None) -> list[int]:
+        """A piece's ids, which it has with a space before it and without; `last` is the id before it, if any."""
+        if last is None or (last in self._added and not self._once):
+            return spaced
         if self._once:
             return bare
-        spaced = _ids(self._first, piece)
-        if last in self._added:
-            return spaced
         # Behind an added token these tokenizers put a space again, so only what stands before the first one is bare.
         return bare[: self._until_added(bare)] + spaced[self._until_added(spaced) :]
 
@@ -105,11 +124,6 @@ def _declared(path: Path) -> list[int]:
     return [] if value is None else value if isinstance(value, list) else [value]
 
 
-def _ids(tokenizer: tokenizers.Tokenizer, text: str) -> list[int]:
-    ids: list[int] = encoding(tokenizer, text, add_special_tokens=False).ids
-    return ids
-
-
 def encoding(tokenizer: tokenizers.Tokenizer, text: str, add_special_tokens: bool = True) -> tokenizers.Encoding:
     """What a tokenizer makes of a text. Raises `InputError` for a text that is no Unicode."""
     try:
@@ -121,6 +135,20 @@ def encoding(tokenizer: tokenizers.Tokenizer, text: str, add_special_tokens: boo
             "Such a half is no character: JSON writes what lies beyond \\uffff as two escapes.",
             "Send both, or the character itself as UTF-8.",
         ) from error
+
+
+def encodings(
+    tokenizer: tokenizers.Tokenizer, texts: Sequence[str], add_special_tokens: bool = True
+) -> list[tokenizers.Encoding]:
+    """The same of many texts, on every core; their offsets are not known. Raises `InputError` as `encoding` does."""
+    if len(texts) < _FEW:
+        # Waking the other cores takes longer than so little work.
+        return [encoding(tokenizer, text, add_special_tokens) for text in texts]
+    try:
+        found: list[tokenizers.Encoding] = tokenizer.encode_batch_fast(texts, add_special_tokens=add_special_tokens)
+    except TypeError:
+        return [encoding(tokenizer, text, add_special_tokens) for text in texts]
+    return found
 
 
 def _steps(values: dict[str, Any], part: str) -> list[dict[str, Any]]:

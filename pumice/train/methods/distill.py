@@ -36,6 +36,10 @@ class Distill(Objective):
             return (example,)
         return (replace(example, messages=example.messages[:-1]),)
 
+    @property
+    def reading(self) -> str:
+        return "prompts alone" if self.source == "answers" else ""
+
     def located(self, find: Callable[[str], str]) -> Self:
         """The same knobs with a teacher's folder or file where `find` says."""
         return self.model_copy(update={"teacher": placed(self.teacher, find)})

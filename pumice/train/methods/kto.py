@@ -37,3 +37,7 @@ class Kto(Objective):
             return (example,)
         alone = replace(example, rejected=(), wanted=True)
         return alone, replace(alone, messages=example.rejected, wanted=False)
+
+    @property
+    def reading(self) -> str:
+        return "pairs as two"

@@ -53,6 +53,11 @@ class Method(BaseModel):
         """A row of the data as the rows that are trained on."""
         return (example,)
 
+    @property
+    def reading(self) -> str:
+        """What of the knobs decides what `reads` gives; methods that say the same make the same rows of a file."""
+        return ""
+
     def resolved(self) -> Method:
         """The same knobs with every default filled in."""
         return self

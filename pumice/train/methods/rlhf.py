@@ -61,6 +61,10 @@ class Rlhf(Objective):
         facts["prompt"] = asked[-1] if asked else ""
         return (replace(example, messages=messages, facts=facts),)
 
+    @property
+    def reading(self) -> str:
+        return "prompts with references" if self.reward == "exact" else "prompts"
+
     def held(self, tokens: float) -> float:
         """The prompt once for each answer, and the answers at their longest."""
         return (tokens + self.max_tokens) * self.answers

@@ -38,7 +38,7 @@ def padding(parts: Parts) -> str:
     the token that ends an answer: what is looked at would then depend on what a row ends with.
     """
     tokenizer = parts.tokenizer
-    held = {id_ for row in parts.rows for each in row.endings for id_ in each.ids}
+    held = parts.rows.used()
     own = [tokenizer.pad_token_id, tokenizer.unk_token_id, *tokenizer.all_special_ids, *tokenizer.added_tokens_decoder]
     rest = range(len(tokenizer) - 1, -1, -1)
     free = next(id_ for id_ in (*own, *rest) if id_ is not None and id_ not in held)

@@ -38,7 +38,7 @@ def build(parts: Parts) -> Trainer:
     """A trainer of a new head for the classes that the rows have."""
     knobs = parts.recipe.knobs
     assert isinstance(knobs, Head)
-    labels = sorted({str(row.label) for row in parts.rows})
+    labels = sorted(parts.rows.labels())
     places = {label: at for at, label in enumerate(labels)}
     model = load_classifier(parts, labels)
     free(model, knobs.blocks)

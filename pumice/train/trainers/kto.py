@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from hashlib import blake2b
 from typing import Any
 
 import torch
@@ -70,10 +73,10 @@ def build(parts: Parts) -> Trainer:
     """
     knobs, recipe = parts.recipe.knobs, parts.recipe
     assert isinstance(knobs, Kto) and recipe.max_length is not None and recipe.batch_size is not None
-    rows = parts.dataset(columns)
-    elsewhere = answers_elsewhere(rows["prompt_ids"], rows["completion_ids"], recipe.seed, recipe.max_length)
+    others = elsewhere((judged.parted(row)[0] for row in parts.rows), recipe.seed)
+    mismatched = partial(answer_elsewhere, parts.rows, others, longest=recipe.max_length)
     judged.tell_of_dropout(parts)
-    tell_of_balance(knobs, rows["label"], parts)
+    tell_of_balance(knobs, parts.rows.wanted.tolist(), parts)
     model = tune(load_causal(parts), parts)
     arguments = KTOConfig(
         # TRL refuses batches of one row, of which its own mismatched answers would be the row's own.
@@ -88,7 +91,7 @@ def build(parts: Parts) -> Trainer:
         model,
         judged.frozen_start(model, parts),
         arguments,
-        train_dataset=rows.add_column("KL_completion_ids", elsewhere),
+        train_dataset=parts.dataset(columns, KL_completion_ids=mismatched),
         processing_class=parts.tokenizer,
     )
     judged.forget_new_adapter(model, parts)
@@ -100,20 +103,21 @@ def build(parts: Parts) -> Trainer:
     return trainer
 
 
-def answers_elsewhere(
-    prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]], seed: int, longest: int
-) -> list[list[int]]:
-    """For each row the answer to another prompt, cut so that prompt and answer fit `longest`.
+def elsewhere(prompts: Iterable[Sequence[int]], seed: int) -> Sequence[int]:
+    """For each row the place of one with another prompt, whose answer it is measured by.
 
-    Each answer is given once, unless one prompt has more than half of them: its rows then share the others.
+    Each is given once, unless one prompt has more than half of them: its rows then share the others.
     Raises `InputError` when there is but one prompt.
     """
-    alike: dict[tuple[int, ...], list[int]] = {}
+    alike: dict[bytes, list[int]] = {}
+    rows = 0
     for place, prompt in enumerate(prompts):
-        alike.setdefault(tuple(prompt), []).append(place)
+        # Of a million prompts their hashes are kept.
+        alike.setdefault(blake2b(array("i", prompt).tobytes(), digest_size=16).digest(), []).append(place)
+        rows = place + 1
     if len(alike) < 2:
         raise InputError(
-            f"All {len(prompts):,} answers are to one prompt.",
+            f"All {rows:,} answers are to one prompt.",
             "kto measures how far the model moves by answers that belong to other prompts.",
             "Add answers to other prompts, or give pairs and train with dpo.",
         )
@@ -122,13 +126,18 @@ def answers_elsewhere(
     order = [place for group in groups for place in group]
     # Rows of one prompt lie together, so a turn by the largest group leads each of them to another one.
     turn, start = max(map(len, groups)), 0
-    given: list[list[int]] = [[] for _ in order]
+    given = array("q", bytes(8 * rows))
     for group in groups:
         for at, place in enumerate(group):
-            other = order[(start + turn + at % (len(order) - turn)) % len(order)]
-            given[place] = list(answers[other][: max(1, longest - len(prompts[place]))])
+            given[place] = order[(start + turn + at % (rows - turn)) % rows]
         start += len(group)
     return given
+
+
+def answer_elsewhere(rows: Sequence[Tokens], others: Sequence[int], place: int, longest: int) -> list[int]:
+    """The answer to another prompt, cut so that the row's own prompt and it fit `longest`."""
+    (prompt, _), (_, answer) = judged.parted(rows[place]), judged.parted(rows[others[place]])
+    return answer[: max(1, longest - len(prompt))]
 
 
 def tell_of_balance(knobs: Kto, wanted: Sequence[bool], parts: Parts) -> None:

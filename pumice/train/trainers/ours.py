@@ -20,6 +20,10 @@ class Ours(transformers.Trainer):
     def create_model_card(self, *_: Any, **__: Any) -> None:
         """The card of a model is the registry's."""
 
+    def _remove_unused_columns(self, dataset: Any, description: str | None = None) -> Any:
+        """A row has the columns that its collator reads, and no others."""
+        return dataset
+
     def collated(self, places: Sequence[int]) -> dict[str, Any]:
         """The rows at these places of the data as one batch, as the loop gets it."""
         assert self.train_dataset is not None

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import datasets
+import pyarrow
 from transformers import PreTrainedTokenizerBase
 
+from pumice.data.token_rows import Rows
 from pumice.records import Base, Tell, Tokens
 from pumice.train.recipe import Recipe
 from pumice.train.switches import Switches
@@ -23,7 +25,7 @@ class Parts:
     """Resolved: no gaps."""
     base: Base
     tokenizer: PreTrainedTokenizerBase
-    rows: Sequence[Tokens]
+    rows: Rows
     arguments: dict[str, Any]
     """What the recipe and the machine say for every method, as transformers' TrainingArguments call it."""
     cuda: bool
@@ -40,6 +42,33 @@ class Parts:
         """Whether a step is made of the pieces in `train/fast`."""
         return self.switches.fast.on
 
-    def dataset(self, columns: Callable[[Tokens], dict[str, Any]]) -> datasets.Dataset:
-        """The rows in their order, each under the names that a trainer's collator reads."""
-        return datasets.Dataset.from_list([columns(row) for row in self.rows])
+    def dataset(self, columns: Callable[[Tokens], dict[str, Any]], **beside: Callable[[int], Any]) -> Columns:
+        """The rows in their order, each under the names that a trainer's collator reads.
+
+        `beside` gives more columns, each from the place of a row.
+        """
+        return Columns(self.rows, columns, beside)
+
+
+class Columns(datasets.Dataset):  # type: ignore[misc]
+    """Rows as TRL wants to be given them, of which each is made when it is asked for."""
+
+    def __init__(
+        self, rows: Rows, columns: Callable[[Tokens], dict[str, Any]], beside: dict[str, Callable[[int], Any]]
+    ) -> None:
+        # Of what is inherited only the type is used.
+        super().__init__(datasets.table.InMemoryTable(pyarrow.table({})), fingerprint="rows")
+        self.rows, self.columns, self.beside = rows, columns, beside
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, place: int) -> dict[str, Any]:
+        return self.columns(self.rows[place]) | {name: of(place) for name, of in self.beside.items()}
+
+    def __getitems__(self, places: Sequence[int]) -> list[dict[str, Any]]:
+        """The rows of a batch, as torch asks for them."""
+        return [self[place] for place in places]
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return (self[place] for place in range(len(self)))

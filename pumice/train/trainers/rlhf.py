@@ -210,7 +210,7 @@ def build(parts: Parts) -> Ours:
         "disable_dropout": True,
         "remove_unused_columns": False,
     }
-    data = parts.dataset(columns).add_column("row", list(range(len(parts.rows))))
+    data = parts.dataset(columns, row=lambda place: place)
 
     def rewards(row: list[int], completion_ids: list[list[int]], **_: Any) -> list[float | None]:
         return [reward(parts.rows[place], ids) for place, ids in zip(row, completion_ids, strict=True)]
@@ -232,7 +232,7 @@ def build(parts: Parts) -> Ours:
 
 def check_room(parts: Parts, knobs: Rlhf) -> None:
     """Raise `InputError` for a prompt behind which the window has no room for the longest answer."""
-    longest = max(len(row.ids) for row in parts.rows)
+    longest = int(parts.rows.sizes.max())
     most = min(parts.base.window, CONTEXT)
     if longest + knobs.max_tokens > most:
         raise InputError(
