@@ -1,6 +1,6 @@
 """How fast a large file is checked, tokenised and laid out for training, beside `tokenizers` alone and `datasets.map`.
 
-    python -m benchmarks.data_path [--rows 1000000] [--data FILE] [--base FOLDER] [--rounds 5]
+    python -m benchmarks.data_path [--rows 1000000] [--data FILE] [--base FOLDER] [--rounds 20]
 
 First a part of the file goes through all sides in turns, each in a process of its own, on every core. `tokenizers` and
 `datasets.map` are given the rendered texts: they read, check, render, label and write no row. Then the whole file goes
@@ -27,7 +27,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from benchmarks.pairs import in_turns, median, ratio
+from benchmarks.pairs import ROUNDS, in_turns, median, ratio
+from benchmarks.performance import Claim, Part, Row, record
 from pumice.bases import resolve
 from pumice.bases.describe import read_template
 from pumice.config import Home, read_environment
@@ -43,31 +44,8 @@ PART = 100_000
 SIDES = ("pumice", "tokenizers", "datasets.map")
 
 
-def main(
-    rows: int = 1_000_000, data: Path | None = None, base: Path | None = None, rounds: int = 5
-) -> dict[str, dict[str, float]]:
-    """Measure, and print a table; what `measure` gives."""
-    found = measure(rows, data, base, rounds)
-    print(f"{'':14} {'rows/s':>9} {'tokens/s':>11} {'of tokenizers':>22} {'by CPU time':>12}")
-    for side in SIDES:
-        one = found[side]
-        share = f"{one['ratio']:.2f} [{one['low']:.2f}, {one['high']:.2f}]"
-        speeds = f"{one['rows_per_second']:9,.0f} {one['tokens_per_second']:11,.0f}"
-        print(f"{side:14} {speeds} {share:>22} {one['cpu_ratio']:12.2f}")
-    for name in ("a tenth", "whole", "second run"):
-        one = found[name]
-        print(f"{name:14} {one['rows']:9,.0f} rows in {one['seconds']:.1f} s, {one['peak_mb']:,.0f} MB at most")
-    print(f"{'model':14} loaded in {found['second run']['model_seconds']:.1f} s")
-    return found
-
-
-def measure(
-    rows: int = 1_000_000, data: Path | None = None, base: Path | None = None, rounds: int = 5
-) -> dict[str, dict[str, float]]:
-    """Figures by side (rows and tokens a second, with the ratio to `tokenizers` and its interval) and by whole run.
-
-    A whole run has its rows, the seconds until its first batch is there, and the most memory that a process took, MB.
-    """
+def measure(rows: int = 1_000_000, data: Path | None = None, base: Path | None = None, rounds: int = ROUNDS) -> Part:
+    """All sides on a part of the rows, in turns, and the whole file through Pumice."""
     folder = base or resolve.resolve(resolve.DEFAULT, read_environment().home).folder
     with tempfile.TemporaryDirectory() as place:
         whole, tenth, part, texts = (Path(place) / f"{name}.jsonl" for name in ("whole", "tenth", "part", "texts"))
@@ -82,19 +60,36 @@ def measure(
             return lambda: child(name, given[name], folder, Path(place) / "home")
 
         turns = in_turns({name: side(name) for name in SIDES}, rounds)
-        found = {}
-        for name, told in turns.items():
-            share = ratio(told["rate"], turns["tokenizers"]["rate"])
-            speed = median(told["rate"]).value
-            tokens = speed * turns["tokenizers"]["tokens"][0] / turns["tokenizers"]["rows"][0]
-            found[name] = {"rows_per_second": speed, "tokens_per_second": tokens}
-            found[name] |= {"ratio": share.value, "low": share.low, "high": share.high}
-            # What others take of the machine meanwhile changes this less.
-            found[name]["cpu_ratio"] = ratio(turns["tokenizers"]["cpu_seconds"], told["cpu_seconds"]).value
-        found["a tenth"] = child("pumice", tenth, folder, Path(place) / "tenth")
-        found["whole"] = child("pumice", whole, folder, Path(place) / "again")
-        found["second run"] = child("again", whole, folder, Path(place) / "again")
-    return found
+        runs = {
+            "a tenth of the rows": child("pumice", tenth, folder, Path(place) / "tenth"),
+            "all rows": child("pumice", whole, folder, Path(place) / "again"),
+            "all rows, a second time": child("again", whole, folder, Path(place) / "again"),
+        }
+    alone, tokens = turns["tokenizers"], turns["tokenizers"]["tokens"][0] / turns["tokenizers"]["rows"][0]
+    table = [
+        Row(
+            name,
+            {
+                "rows/s": median(told["rate"]),
+                "tokens/s": median([rate * tokens for rate in told["rate"]]),
+                # What others take of the machine meanwhile changes this less.
+                "of tokenizers, by CPU time": ratio(alone["cpu_seconds"], told["cpu_seconds"]),
+            },
+        )
+        for name, told in turns.items()
+    ]
+    table += [
+        Row(name, {"rows": f"{run['rows']:,.0f}", "s": f"{run['seconds']:.1f}", "peak MB": f"{run['peak_mb']:,.0f}"})
+        for name, run in runs.items()
+    ]
+    share = ratio(turns["pumice"]["rate"], alone["rate"])
+    how = (
+        f"Check, render, label and tokenise {min(rows, PART):,} rows, each side in a process of its own on every core; "
+        "`tokenizers` and `datasets.map` are given the rendered texts. Then all rows once; a second time they are "
+        "known, and the seconds are those until the first batch is there."
+    )
+    model = f"The model of the second time was loaded in {runs['all rows, a second time']['model_seconds']:.1f} s."
+    return Part(how, table, [Claim("rows/s beside tokenizers", share, rounds, goal=0.7, peer="tokenizers")], [model])
 
 
 def write(path: Path, rows: int, base: Path, data: Path | None) -> None:
@@ -227,10 +222,10 @@ if __name__ == "__main__":
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--data", type=Path, help="rows to repeat; by default made up")
     parser.add_argument("--base", type=Path, help="a base model's folder; by default the default base")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--child", choices=(*SIDES, "again"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
         print(json.dumps(run_child(given.child, given.data, given.base)))
     else:
-        main(given.rows, given.data, given.base, given.rounds)
+        record("data_path", measure(given.rows, given.data, given.base, given.rounds))

@@ -30,8 +30,6 @@ PAGE = ROOT / "docs" / "performance.md"
 NUMBERS = ROOT / "docs" / "performance.json"
 PARTS = {
     "training": "Training",
-    "serving": "Serving",
-    "adapters": "Many adapters",
     "data_path": "From a file to the first step",
     "front": "The front",
     "startup": "Start",

@@ -5,25 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 from llamafactory.train.tuner import run_exp
-from transformers import TrainerCallback
 
 from benchmarks.sides.gate import Gate
+from benchmarks.sides.turns import Turns
 
 TAGS = {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"}
-
-
-class Turns(TrainerCallback):
-    """Tells each step and waits."""
-
-    def __init__(self, gate: Gate) -> None:
-        self.gate, self.told = gate, 0
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        tokens, self.told = state.num_input_tokens_seen - self.told, state.num_input_tokens_seen
-        self.gate.step(tokens=int(tokens))
 
 
 def main() -> None:

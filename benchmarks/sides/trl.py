@@ -5,26 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 from datasets import Dataset
 from peft import LoraConfig
-from transformers import TrainerCallback
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
 from benchmarks.sides.gate import Gate
-
-
-class Turns(TrainerCallback):
-    """Tells each step and waits."""
-
-    def __init__(self, gate: Gate) -> None:
-        self.gate, self.told = gate, 0
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        tokens, self.told = state.num_input_tokens_seen - self.told, state.num_input_tokens_seen
-        self.gate.step(tokens=int(tokens))
+from benchmarks.sides.turns import Turns
 
 
 def main() -> None:

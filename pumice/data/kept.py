@@ -70,7 +70,8 @@ class Kept:
         """What was found out about a file."""
         try:
             found: dict[str, Any] = json.loads((self.folder / f"{key}.json").read_bytes())
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):
+            # Not there, or damaged by a disk: it can be found out again.
             return None
         return found
 

@@ -59,9 +59,9 @@ async def start(
     }
     title = f"The transformers engine for {folder.name}"
     begin = partial(Child.start, "pumice.engine.hf_child", orders, title, cache / "logs", nice)
-    engine = Transformers(Keeper(title, begin, idle), min(context or math.inf, window(folder)), capabilities)
-    await engine.open()
-    return engine
+    keeper = Keeper(title, begin, idle)
+    await keeper.open()
+    return Transformers(keeper, min(context or math.inf, window(folder)), capabilities)
 
 
 class Transformers:
@@ -78,11 +78,6 @@ class Transformers:
         self._changing = asyncio.Lock()
         self._fronts: dict[str, int] = {}
         """Positions of the window that each takes for itself."""
-
-    async def open(self) -> None:
-        """Start the process, so that what hinders it is told now."""
-        async with self._keeper.use():
-            pass
 
     @property
     def alive(self) -> bool:

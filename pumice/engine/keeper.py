@@ -32,6 +32,11 @@ class Keeper:
         """Whether a process runs."""
         return self.child is not None and self.child.alive
 
+    async def open(self) -> None:
+        """Start the child, so that what hinders it is told now."""
+        async with self.use():
+            pass
+
     @asynccontextmanager
     async def use(self) -> AsyncIterator[Child]:
         """The running child, which is not ended for idleness in the block. Raises UnavailableError when none starts."""

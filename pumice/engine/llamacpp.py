@@ -52,7 +52,7 @@ async def start(
     when `gguf.can_convert` names a reason, UnavailableError when llama.cpp cannot start (too little memory, mostly).
     """
     engine = LlamaCpp(folder, cache, quant, slots, min(context or CONTEXT, gguf.window(folder)), threads, nice, idle)
-    await engine.open()
+    await engine._keeper.open()
     return engine
 
 
@@ -90,11 +90,6 @@ class LlamaCpp:
         self._broken: set[Path] = set()
         """What no process started with."""
         self._changing = asyncio.Lock()
-
-    async def open(self) -> None:
-        """Start the process, so that what hinders it is told now."""
-        async with self._keeper.use():
-            pass
 
     @property
     def alive(self) -> bool:

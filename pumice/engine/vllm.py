@@ -67,7 +67,7 @@ async def start(folder: Path, setup: Setup) -> Vllm:
     program, UnavailableError when it cannot run the model.
     """
     engine = Vllm(folder, _program(), setup)
-    await engine.open()
+    await engine._keeper.open()
     return engine
 
 
@@ -98,11 +98,6 @@ class Vllm(WritesOnly):
         self._process: _Process | None = None
         self._rank = _RANKS[0]
         self._tried = False
-
-    async def open(self) -> None:
-        """Start the process, so that what hinders it is told now."""
-        async with self._keeper.use():
-            pass
 
     @property
     def alive(self) -> bool:

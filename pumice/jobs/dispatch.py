@@ -1,4 +1,4 @@
-"""The jobs that a server starts: the oldest first, as many as fit into memory, and again after a crash.
+"""The jobs that a server starts: the oldest first, one after the other, and again after a crash.
 
 Knows neither what a job does nor who submitted it. Everything that it must remember is in the jobs and their stories,
 so that the next server goes on where a killed one was; several servers may share one database.

@@ -43,7 +43,7 @@ def choose(recipe: Recipe, on_gpu: bool, squeezed: bool) -> Switches:
     """For a resolved recipe; `squeezed` says that activations do not fit into memory."""
     way, packing = recipe.weights, _packing(recipe, on_gpu)
     return Switches(
-        fast=Switch("own pieces", recipe.fast and not on_gpu, _fast(recipe, on_gpu)),
+        fast=Switch("fast", recipe.fast and not on_gpu, _fast(recipe, on_gpu)),
         packing=packing,
         bf16=Switch("bf16", on_gpu, "a GPU computes it fastest" if on_gpu else "most CPUs have no units for it: fp32"),
         flash=_installed("flash attention", "flash_attn", on_gpu and packing.on, "for packed rows"),

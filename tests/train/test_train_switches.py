@@ -24,12 +24,12 @@ def on(gpu: bool = False, squeezed: bool = False, **values: Any) -> set[str]:
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ({}, {"own pieces", "packing"}),
+        ({}, {"fast", "packing"}),
         ({"fast": False}, set()),
-        ({"packing": False}, {"own pieces"}),
-        ({"method": "prefix"}, {"own pieces"}),
-        ({"method": "reward"}, {"own pieces"}),
-        ({"squeezed": True}, {"own pieces", "packing", "gradient checkpointing"}),
+        ({"packing": False}, {"fast"}),
+        ({"method": "prefix"}, {"fast"}),
+        ({"method": "reward"}, {"fast"}),
+        ({"squeezed": True}, {"fast", "packing", "gradient checkpointing"}),
         ({"gpu": True}, {"packing", "bf16", "flash attention", "Liger kernels"}),
         ({"gpu": True, "packing": False}, {"bf16", "Liger kernels"}),
         (

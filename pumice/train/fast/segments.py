@@ -24,7 +24,8 @@ BLOCK = 64
 """Queries whose scores exist at once: of a longer row few are spent on keys that come later."""
 
 
-@functools.lru_cache(maxsize=1024)
+# As many as one row of 8,192 tokens has blocks: each layer asks for the same ones.
+@functools.lru_cache(maxsize=128)
 def hidden_keys(queries: int, keys: int, window: int) -> Tensor:
     """Minus infinity where one of the last `queries` of `keys` tokens does not see a key; [queries, keys]."""
     seen = torch.ones(queries, keys, dtype=torch.bool).tril(keys - queries).triu(keys - queries - window + 1)

@@ -39,13 +39,14 @@ def build(parts: Parts) -> Trainer:
         max_length=None,
         include_num_input_tokens_seen="non_padding",
     )
+    start = judged.frozen_start(model, parts)
     trainer = Trainer(
         model,
-        judged.frozen_start(model, parts),
+        start,
         arguments,
         train_dataset=parts.dataset(columns),
         processing_class=parts.tokenizer,
     )
     judged.forget_new_adapter(model, parts)
-    judged.lay_end_to_end(trainer, parts, pairs=True)
+    judged.lay_end_to_end(trainer, start, parts, pairs=True)
     return trainer

@@ -13,8 +13,6 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedModel
-from trl.trainer.dpo_trainer import DPOTrainer
-from trl.trainer.kto_trainer import KTOTrainer
 
 from pumice.records import Event, Tokens
 from pumice.train.fast import losses, segments, unpadded
@@ -93,12 +91,13 @@ def pair(row: Tokens) -> dict[str, Any]:
     return {"prompt_ids": prompt, "chosen_ids": chosen, "rejected_ids": parted(row.rejected)[1]}
 
 
-def lay_end_to_end(trainer: Any, parts: Parts, pairs: bool) -> None:
-    """On a CPU, let padded batches be read as rows end to end where the model can; of `pairs` a few at a time."""
+def lay_end_to_end(trainer: Any, start: PreTrainedModel | None, parts: Parts, pairs: bool) -> None:
+    """On a CPU, let padded batches be read as rows end to end where the model can; of `pairs` a few at a time.
+
+    `start` is the frozen copy that is measured from, if there is one.
+    """
     if parts.cuda or not sft.lay_end_to_end(sft.bare(trainer.model), parts):
         return
-    # ORPO has no start to measure from.
-    start = trainer.ref_model if isinstance(trainer, DPOTrainer | KTOTrainer) else None
     for model in filter(None, (sft.bare(trainer.model), start)):
         model.set_attn_implementation(segments.ATTENTION)
         if losses.plain_head(model):

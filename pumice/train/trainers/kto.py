@@ -87,15 +87,16 @@ def build(parts: Parts) -> Trainer:
         max_length=None,
         include_num_input_tokens_seen="non_padding",
     )
+    start = judged.frozen_start(model, parts)
     trainer = Trainer(
         model,
-        judged.frozen_start(model, parts),
+        start,
         arguments,
         train_dataset=parts.dataset(columns, KL_completion_ids=mismatched),
         processing_class=parts.tokenizer,
     )
     judged.forget_new_adapter(model, parts)
-    judged.lay_end_to_end(trainer, parts, pairs=False)
+    judged.lay_end_to_end(trainer, start, parts, pairs=False)
     # What the start thinks of a batch lies in the batch; the mismatched answers depend on no order and no batch.
     trainer.precompute_ref_logps = True
     arguments.train_sampling_strategy = "random"

@@ -111,5 +111,5 @@ def build(parts: Parts) -> Trainer:
         train_dataset=parts.dataset(columns),
         processing_class=tokenizer,
     )
-    judged.lay_end_to_end(trainer, parts, pairs=True)
+    judged.lay_end_to_end(trainer, None, parts, pairs=True)
     return trainer
