@@ -1,4 +1,5 @@
-"""What the machine can do at all: a product of two fp32 matrices with every core, when asked.
+"""What the machine can do at all: a product of two fp32 matrices with every core, when asked; by torch as it comes, and
+by oneDNN.
 
 python -m benchmarks.sides.product THREADS
 """
@@ -12,6 +13,7 @@ import time
 import torch
 
 from benchmarks.sides.gate import Gate
+from pumice.train.fast import kernels
 
 SIDE = 2048
 TIMES = 9
@@ -23,7 +25,9 @@ def main() -> None:
     gate = Gate()
     left, right, out = (torch.randn(SIDE, SIDE) for _ in range(3))
     while True:
-        gate.step(rate=rate(left, right, out))
+        with kernels.onednn(True):
+            other = rate(left, right, out)
+        gate.step(rate=rate(left, right, out), onednn=other)
 
 
 def rate(left: torch.Tensor, right: torch.Tensor, out: torch.Tensor) -> float:

@@ -30,6 +30,7 @@ from pumice.engine.adapter import CONFIG, WEIGHTS
 from pumice.errors import InputError, PumiceError, StoppedError
 from pumice.records import Base, Event, Tell, Tokens
 from pumice.train import artifact, checkpoints, sizes
+from pumice.train.fast import kernels
 from pumice.train.methods import field
 from pumice.train.recipe import Recipe
 from pumice.train.switches import choose
@@ -66,7 +67,7 @@ def train(
             artifact.check_adapter(start_adapter, recipe, base)
         prepare_machine()
         saves.mkdir(parents=True, exist_ok=True)
-        with memory_errors(recipe):
+        with memory_errors(recipe), kernels.onednn(recipe.fast and not torch.cuda.is_available()):
             trainer = build(recipe, base, rows, saves, start_adapter, tell, guide)
             watch = Watch(trainer, recipe, rows, tell, should_stop)
             run(trainer, checkpoints.newest(saves, tell), watch)

@@ -45,7 +45,7 @@ def choose(recipe: Recipe, on_gpu: bool, squeezed: bool) -> Switches:
     return Switches(
         fast=Switch("fast", recipe.fast and not on_gpu, _fast(recipe, on_gpu)),
         packing=packing,
-        bf16=Switch("bf16", on_gpu, "a GPU computes it fastest" if on_gpu else "most CPUs have no units for it: fp32"),
+        bf16=Switch("bf16", on_gpu, "a GPU computes it fastest" if on_gpu else "on a CPU everything is fp32"),
         flash=_installed("flash attention", "flash_attn", on_gpu and packing.on, "for packed rows"),
         liger=_installed("Liger kernels", "liger_kernel", on_gpu, "fewer passes over norms and gated blocks"),
         checkpointing=Switch(

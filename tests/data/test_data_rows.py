@@ -244,3 +244,11 @@ def test_the_rows_used_last_are_kept_and_a_damaged_entry_is_made_again(
 def write(path: Path, *rows: dict[str, Any]) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
+
+
+def test_damaged_facts_are_found_out_again(tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    kept.keep_facts("key", {"rows": 3})
+    assert kept.facts("key") == {"rows": 3}
+    (tmp_path / "key.json").write_text('{"rows": ')
+    assert kept.facts("key") is None

@@ -13,6 +13,8 @@ from torch import Tensor
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.masking_utils import AttentionMaskInterface
 
+from pumice.train.fast.kernels import mkl
+
 ATTENTION = "pumice_segments"
 
 # Keys of a model's configuration that change its attention in ways that this path does not follow.
@@ -47,8 +49,10 @@ class Attend(torch.autograd.Function):
         heads, tokens, size = query.shape
         keys, values = repeated(key, heads), repeated(value, heads)
         out = query.new_empty(tokens, heads, size)
-        for block, seen in blocks(borders, window):
-            out[block] = torch.bmm(weights(query, keys, block, seen, window, scale), values[:, seen]).transpose(0, 1)
+        with mkl():
+            for block, seen in blocks(borders, window):
+                share = weights(query, keys, block, seen, window, scale)
+                out[block] = torch.bmm(share, values[:, seen]).transpose(0, 1)
         ctx.given = borders, window, scale
         ctx.save_for_backward(query, key, value)
         return out
@@ -60,13 +64,14 @@ class Attend(torch.autograd.Function):
         heads, wide = len(query), outer[0].transpose(0, 1)
         keys, values = repeated(key, heads), repeated(value, heads)
         for_query, for_keys, for_values = torch.empty_like(query), torch.zeros_like(keys), torch.zeros_like(values)
-        for block, seen in blocks(borders, window):
-            share = weights(query, keys, block, seen, window, scale)
-            for_values[:, seen] += torch.bmm(share.transpose(1, 2), wide[:, block])
-            for_share = torch.bmm(wide[:, block], values[:, seen].transpose(1, 2))
-            slope = torch.ops.aten._softmax_backward_data(for_share, share, 2, share.dtype)
-            for_query[:, block] = torch.bmm(slope, keys[:, seen])
-            for_keys[:, seen] += torch.bmm(slope.transpose(1, 2), query[:, block])
+        with mkl():
+            for block, seen in blocks(borders, window):
+                share = weights(query, keys, block, seen, window, scale)
+                for_values[:, seen] += torch.bmm(share.transpose(1, 2), wide[:, block])
+                for_share = torch.bmm(wide[:, block], values[:, seen].transpose(1, 2))
+                slope = torch.ops.aten._softmax_backward_data(for_share, share, 2, share.dtype)
+                for_query[:, block] = torch.bmm(slope, keys[:, seen])
+                for_keys[:, seen] += torch.bmm(slope.transpose(1, 2), query[:, block])
         for_key = for_keys.mul_(scale).view(len(key), -1, *key.shape[1:]).sum(1)
         return for_query.mul_(scale), for_key, for_values.view(len(key), -1, *key.shape[1:]).sum(1), None, None, None
 
