@@ -34,8 +34,6 @@ KEPT_BY_FAST = 21
 LOGITS_AT_ONCE = 256
 # Bytes of a weight in 4 bits, with its part of the scales.
 FOUR_BITS = 0.55
-# Of the speed of a plain matrix product, what a training step reaches.
-REACHED = 0.5
 # A GPU cannot be timed without touching it: what an 80 GB data-centre GPU reaches in bf16.
 GPU_FLOPS = 100e12
 # What catalogue and doctor mean by "can train": a step of this many tokens fits.
@@ -134,7 +132,7 @@ def estimate(recipe: Recipe, base: Base, tokens: int, longest: int, on_gpu: bool
     trained = weights.trained(base.hidden_size, base.layers, base.parameters)
     # Two operations a weight forward and two back; two more where the weights themselves are trained.
     operations = tokens * (recipe.epochs or 1) * (4 * base.parameters + 2 * trained) * (4 / 3 if squeezed else 1)
-    return Estimate(memory, operations / (GPU_FLOPS if on_gpu else matmul_flops() * REACHED), trained, squeezed)
+    return Estimate(memory, operations / (GPU_FLOPS if on_gpu else product_flops() * cores()), trained, squeezed)
 
 
 def needed(
@@ -213,20 +211,22 @@ def gpus() -> tuple[Gpu, ...]:
 
 
 @functools.cache
-def matmul_flops() -> float:
-    """Operations a second of a 512 x 512 fp32 matrix product here; the best of those within a fifth of a second.
+def product_flops() -> float:
+    """Operations a second of a 64 x 64 fp32 matrix product on one core; the best of those within a fifth of a second.
 
-    A worker gives way to everything else, and what others take in that time must not look like a slow machine.
+    So many a core are what a training step reaches (measured: 0.9 to 1.1). Small, as threads that wait for each other
+    on a busy machine would make it look 20 times slower than it is.
     """
-    matrix = np.full((512, 512), 0.5, dtype=np.float32)
+    matrix = np.full((64, 64), 0.5, dtype=np.float32)
+    out = np.empty_like(matrix)
     start = ended = time.perf_counter()
     best = float("inf")
     while ended < start + 0.2:
         began = time.perf_counter()
-        matrix @ matrix
+        np.matmul(matrix, matrix, out=out)
         ended = time.perf_counter()
         best = min(best, ended - began)
-    return 2 * 512**3 / best
+    return 2 * 64**3 / best
 
 
 def trainable(shape: Shape, on: Machine, name: Listed) -> bool:

@@ -33,10 +33,20 @@ class Switches:
     liger: Switch
     checkpointing: Switch
     four_bits: Switch
+    sharding: Switch
 
     def each(self) -> tuple[Switch, ...]:
         """In the order in which they are told."""
-        return (self.fast, self.packing, self.bf16, self.flash, self.liger, self.checkpointing, self.four_bits)
+        return (
+            self.fast,
+            self.packing,
+            self.bf16,
+            self.flash,
+            self.liger,
+            self.checkpointing,
+            self.four_bits,
+            self.sharding,
+        )
 
 
 def choose(recipe: Recipe, on_gpu: bool, squeezed: bool) -> Switches:
@@ -60,6 +70,7 @@ def choose(recipe: Recipe, on_gpu: bool, squeezed: bool) -> Switches:
         four_bits=Switch(
             "4 bits", way.four_bits, "the method's own" if way.four_bits else "method: qlora holds the base in 4 bits"
         ),
+        sharding=Switch("FSDP", False, "training uses one GPU; a model that does not fit into it needs qlora"),
     )
 
 

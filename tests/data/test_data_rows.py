@@ -247,8 +247,8 @@ def write(path: Path, *rows: dict[str, Any]) -> Path:
 
 
 def test_damaged_facts_are_found_out_again(tmp_path: Path) -> None:
-    kept = Kept(tmp_path)
-    kept.keep_facts("key", {"rows": 3})
-    assert kept.facts("key") == {"rows": 3}
+    found = kept.Kept(tmp_path)
+    found.keep_facts("key", {"rows": 3})
+    assert found.facts("key") == {"rows": 3}
     (tmp_path / "key.json").write_text('{"rows": ')
-    assert kept.facts("key") is None
+    assert found.facts("key") is None
