@@ -53,7 +53,7 @@ def main(job_id: str) -> int:
     stop = Stop()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.ask(SIGNALLED))
-    os.nice(19)  # Training takes what serving leaves over, never the other way round.
+    stand_back()
 
     settings = read_environment()
     database = open_database(settings.home.database)
@@ -72,6 +72,14 @@ def main(job_id: str) -> int:
     finally:
         database.dispose()
     return 0 if state is JobState.SUCCEEDED else 1
+
+
+def stand_back() -> None:
+    """Take what serving leaves over, never the other way round; threads and children that come later do, too."""
+    os.nice(19)
+    if sys.platform == "linux":
+        # Even at nice 19 a trainer takes a core from an engine's thread now and then, and all others wait for that one.
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 def work(queue: Queue, job: Job, stop: Stop) -> JobState:
