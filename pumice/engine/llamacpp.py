@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from pumice.engine import constraints, gguf, vocabulary
+from pumice.engine import constraints, gguf, reserve, vocabulary
 from pumice.engine.adapter import CONFIG, read_config
 from pumice.engine.child import BEHIND, Child
 from pumice.engine.contract import CONTEXT, Capabilities, Delta, Generate, Stats, TokenLogprob
@@ -42,15 +42,17 @@ async def start(
     cache: Path,
     quant: gguf.Quant = "q8_0",
     context: int | None = None,
-    slots: int = 4,
+    slots: int | None = None,
     nice: int = BEHIND,
     idle: float | None = None,
 ) -> LlamaCpp:
     """Serve the model in `folder`, `slots` answers at once, each of at most `context` tokens with its prompt.
 
-    Converted weights are kept in `cache`. With `f32` the arithmetic is exact too, for comparisons. Raises InputError
-    when `gguf.can_convert` names a reason, UnavailableError when llama.cpp cannot start (too little memory, mostly).
+    By default 8, or fewer where memory is short. Converted weights are kept in `cache`. With `f32` the arithmetic is
+    exact too, for comparisons. Raises InputError when `gguf.can_convert` names a reason, UnavailableError when
+    llama.cpp cannot start (too little memory, mostly).
     """
+    slots = slots or reserve.on_demand(folder, quant)
     engine = LlamaCpp(folder, cache, quant, slots, min(context or CONTEXT, gguf.window(folder)), threads, nice, idle)
     await engine._keeper.open()
     return engine

@@ -20,8 +20,6 @@ from pumice.engine.reserve import Reservation, Reservations, refused, room
 from pumice.errors import InputError, UnavailableError
 
 LOGGER = logging.getLogger("pumice")
-_SLOTS = 4
-"""Answers at once of llama.cpp."""
 
 
 async def _llamacpp(folder: Path, setup: Setup) -> Engine:
@@ -30,7 +28,7 @@ async def _llamacpp(folder: Path, setup: Setup) -> Engine:
         threads=setup.threads,
         cache=setup.cache,
         quant=setup.quant,
-        slots=setup.slots or _SLOTS,
+        slots=setup.slots,
         nice=setup.nice,
         idle=setup.idle,
     )
