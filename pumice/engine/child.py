@@ -29,7 +29,7 @@ _GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL."""
 BEHIND = 10
 """Niceness of engines that answer on demand: behind reserved ones at 0, in front of trainers at 19."""
-_CALM = {"GOMP_SPINCOUNT": "2000"}
+CALM = {"GOMP_SPINCOUNT": "2000"}
 """How long threads that wait for each other spin before they sleep. By default they take the core from the very thread
 that they wait for: on two loaded cores 2 tokens a second instead of 10 to 20; alone, this costs about 5 %."""
 
@@ -68,7 +68,7 @@ class Child:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=handle,
-                env={**_CALM, **os.environ, "HF_HUB_OFFLINE": "1"},
+                env={**CALM, **os.environ, "HF_HUB_OFFLINE": "1"},
             )
         finally:
             os.close(handle)

@@ -151,7 +151,7 @@ class Reservation:
             raise UnavailableError(f"The capacity reserved for {self.name} was released.", "", "Reserve it again.")
 
     async def _start(self) -> Engine:
-        setup = replace(self.book.setup, slots=self.slots, nice=_FRONT, idle=None)
+        setup = replace(self.book.setup, slots=self.slots, nice=_FRONT, idle=None, favour=False)
         engine = await self.kinds[0].start(self.folder, setup)
         try:
             if self.adapter is not None:

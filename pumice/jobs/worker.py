@@ -17,6 +17,7 @@ import time
 from dataclasses import asdict, dataclass
 
 from pumice.config import read_environment
+from pumice.engine.leash import stand_back
 from pumice.errors import ConflictError, DataError, PumiceError, StoppedError
 from pumice.jobs.queue import LATE, Queue
 from pumice.records import Event, Job, JobState
@@ -53,7 +54,7 @@ def main(job_id: str) -> int:
     stop = Stop()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.ask(SIGNALLED))
-    stand_back()
+    stand_back()  # Training takes what serving leaves over, never the other way round.
 
     settings = read_environment()
     database = open_database(settings.home.database)
@@ -72,14 +73,6 @@ def main(job_id: str) -> int:
     finally:
         database.dispose()
     return 0 if state is JobState.SUCCEEDED else 1
-
-
-def stand_back() -> None:
-    """Take what serving leaves over, never the other way round; threads and children that come later do, too."""
-    os.nice(19)
-    if sys.platform == "linux":
-        # Even at nice 19 a trainer takes a core from an engine's thread now and then, and all others wait for that one.
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 def work(queue: Queue, job: Job, stop: Stop) -> JobState:

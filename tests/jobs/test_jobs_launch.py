@@ -134,7 +134,7 @@ time.sleep(600)
 def test_what_a_worker_starts_stands_back_with_it() -> None:
     told = "import os; print(os.sched_getscheduler(0) == os.SCHED_IDLE, os.getpriority(os.PRIO_PROCESS, 0))"
     child = f"subprocess.run([sys.executable, '-c', {told!r}])"
-    code = f"import subprocess, sys\nfrom pumice.jobs.worker import stand_back\nstand_back()\n{child}"
+    code = f"import subprocess, sys\nfrom pumice.engine.leash import stand_back\nstand_back()\n{child}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True", "19"]
 
