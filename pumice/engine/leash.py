@@ -1,4 +1,4 @@
-"""The child's end of the leash: it says where it listens, ends when its parent does, and stands back. Knows no engine."""
+"""The child's end of the leash: it says where it listens, ends with its parent, and stands back. Knows no engine."""
 
 from __future__ import annotations
 

@@ -52,8 +52,9 @@ async def start(
     """Serve the model in `folder`, `slots` answers at once, each of at most `context` tokens with its prompt.
 
     By default 8, or fewer where memory is short. Converted weights are kept in `cache`. With `f32` the arithmetic is
-    exact too, for comparisons. With `favour` an adapter that is asked for most gets a merged model of its own. Raises InputError when `gguf.can_convert` names a reason, UnavailableError when
-    llama.cpp cannot start (too little memory, mostly).
+    exact too, for comparisons. With `favour` the adapter that is asked for most becomes a model of its own. Raises
+    InputError when `gguf.can_convert` names a reason, UnavailableError when llama.cpp cannot start (too little memory,
+    mostly).
     """
     slots = slots or reserve.on_demand(folder, quant)
     context = min(context or CONTEXT, gguf.window(folder))
