@@ -107,6 +107,11 @@ class LlamaCpp:
         """Whether a process runs; the next request starts one."""
         return bool(self._children)
 
+    @property
+    def merged(self) -> bool:
+        """Whether the favourite has a process of its own now."""
+        return self._merged is not None and self._merged.child is not None
+
     async def generate(self, request: Generate) -> AsyncGenerator[Delta, None]:
         """See the contract. Raises InputError for a prompt that leaves no room in the context."""
         room = room_for(request, self.context, self.capabilities)
