@@ -9,6 +9,7 @@ import asyncio
 import json
 import logging
 import sys
+import tempfile
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,23 +116,24 @@ class Merged:
 
 async def _merge(title: str, source: Source, out: Path) -> None:
     """Write the file, in a process that stands back. Raises UnavailableError with its last line when it fails."""
-    orders = {"base": str(source.base), "adapter": str(source.adapter), "out": str(out), "quant": source.quant}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-P",  # A file of the user's folder must not stand in for a library.
-        "-m",
-        "pumice.engine.merged_child",
-        json.dumps(orders),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        _, told = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+    with tempfile.TemporaryDirectory(prefix=".merged-", dir=out.parent, ignore_cleanup_errors=True) as folder:
+        orders = {"base": str(source.base), "adapter": str(source.adapter), "folder": folder, "out": str(out)}
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-P",  # A file of the user's folder must not stand in for a library.
+            "-m",
+            "pumice.engine.merged_child",
+            json.dumps({**orders, "quant": source.quant}),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            _, told = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
     if process.returncode:
         lines = told.decode(errors="replace").strip().splitlines()
         raise UnavailableError(f"{title} could not be made.", lines[-1] if lines else "It left no message.")

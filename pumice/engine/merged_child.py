@@ -5,7 +5,7 @@ It takes only what others leave over: nobody waits for it.
 
 from __future__ import annotations
 
-import tempfile
+import shutil
 from pathlib import Path
 
 from pumice.engine import gguf
@@ -14,14 +14,14 @@ from pumice.engine.merge import merge
 
 
 def main() -> None:
-    """ORDERS is JSON: the folders `base` and `adapter`, the file `out`, and its `quant`."""
+    """ORDERS is JSON: the folders `base` and `adapter`, a `folder` to work in, the file `out`, and its `quant`."""
     orders = read_orders()
     stand_back()
-    out = Path(orders["out"])
-    with tempfile.TemporaryDirectory(prefix=".merged-", dir=out.parent) as folder:
-        whole = Path(folder) / "model"
-        merge(Path(orders["base"]), Path(orders["adapter"]), whole)
-        gguf.write_model(whole, out, orders["quant"], streamable=True)
+    folder = Path(orders["folder"])
+    merge(Path(orders["base"]), Path(orders["adapter"]), folder / "model")
+    gguf.write_model(folder / "model", Path(orders["out"]), orders["quant"], streamable=True)
+    # Whoever started this may be gone.
+    shutil.rmtree(folder)
 
 
 if __name__ == "__main__":

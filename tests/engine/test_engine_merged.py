@@ -100,6 +100,18 @@ async def test_a_favourite_that_crashed_answers_unmerged_again(engine: LlamaCpp)
     assert await settled(engine) is None
 
 
+async def test_an_engine_that_stops_leaves_nothing_half_made(engine: LlamaCpp) -> None:
+    folder = engine._adapters["left"].parent
+    for merged in folder.glob("*-merged-*"):
+        merged.unlink()
+    for _ in range(4):
+        await collect(engine, PROMPTS[0], "left", max_tokens=1)
+    while not list(folder.glob(".merged-*")):
+        await asyncio.sleep(0.01)
+    await engine.stop()
+    assert not list(folder.glob(".merged-*")) and not list(folder.glob("*-merged-*"))
+
+
 async def test_one_that_cannot_be_merged_says_so_and_answers(
     engine: LlamaCpp, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
