@@ -89,10 +89,11 @@ def measure(rounds: int = ROUNDS) -> Part:
 
 async def engines(base: Path, cache: Path) -> tuple[LlamaCpp, LlamaCpp]:
     """One with all adapters, and one whose favourite is merged."""
-    plain = await llamacpp.start(base, cache=cache)
+    # In front, as reserved ones are: what else the machine does is not what is measured.
+    plain = await llamacpp.start(base, cache=cache, nice=0)
     for at in range(max(COUNTS)):
         await plain.load_adapter(f"a{at}", adapter(base, cache / f"a{at}", at))
-    favoured = await llamacpp.start(base, cache=cache, favour=True)
+    favoured = await llamacpp.start(base, cache=cache, nice=0, favour=True)
     await favoured.load_adapter("a0", cache / "a0")
     await together(favoured, [("a0", [1])] * RECENT)
     for _ in range(120):
