@@ -23,7 +23,7 @@ test: install
 lint: install
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/pytest tests/house
 
-# About two hours; `make bench DATA=rows.json` trains on those rows instead of made-up ones.
+# About three hours; `make bench DATA=rows.json` trains on those rows instead of made-up ones.
 bench: install
 	$(BIN)/python -m benchmarks $(if $(DATA),--data $(DATA))
 

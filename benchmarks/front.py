@@ -124,8 +124,8 @@ def litellm(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def running(command: list[str], health: str, extra: Mapping[str, str]) -> Iterator[None]:
-    """A server process, from its first healthy answer to the end of the block."""
+def running(command: list[str], health: str, extra: Mapping[str, str]) -> Iterator[int]:
+    """A server process by its id, from its first healthy answer to the end of the block."""
     process = subprocess.Popen(
         command, env={**os.environ, **extra}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -134,8 +134,8 @@ def running(command: list[str], health: str, extra: Mapping[str, str]) -> Iterat
         while not healthy(health):
             if process.poll() is not None or time.monotonic() > end:
                 raise SystemExit(f"{command[0]} did not start.")
-            time.sleep(0.2)
-        yield
+            time.sleep(0.05)
+        yield process.pid
     finally:
         process.terminate()
         process.wait(30)

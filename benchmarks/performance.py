@@ -30,6 +30,8 @@ PAGE = ROOT / "docs" / "performance.md"
 NUMBERS = ROOT / "docs" / "performance.json"
 PARTS = {
     "training": "Training",
+    "serving": "Serving",
+    "adapters": "Adapters",
     "data_path": "From a file to the first step",
     "front": "The front",
     "startup": "Start",
@@ -149,7 +151,7 @@ def page(found: Mapping[str, Kept]) -> str:
     """The whole page; a part that is not in `found` is named as not measured."""
     head = (
         "# Performance\n\n"
-        "Made by `make bench`, which measures all of it on your machine (two hours on two cores), or one part with\n"
+        "Made by `make bench`, which measures all of it on your machine (three hours on two cores), or one part with\n"
         f"`python -m benchmarks.{'|'.join(PARTS)}`.\n"
         "Sides take turns, round by round, on the same work; a figure is a median or a ratio of medians with its 95 %\n"
         f"bootstrap interval. A claim needs {ROUNDS} rounds; memory, which hardly varies, 3. A goal is met when the\n"

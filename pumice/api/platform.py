@@ -112,7 +112,7 @@ def open_platform(
     """Open the rooms. Engines start when first asked for; whoever opens a platform runs it, which ends them too."""
     registry, documents, queue = Registry(database, home), Documents(database), Queue(database, home)
     names, metrics, meter = Names(registry, home), Metrics(), Meter(database)
-    pool = Pool(home.cache, serving=home.serving)
+    pool = Pool(home.cache, serving=home.serving, favour=True)
     parts: list[Part] = []
 
     def on_end(job: Job) -> None:

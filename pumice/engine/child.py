@@ -14,13 +14,14 @@ import signal
 import sys
 import tempfile
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 
 from pumice.engine.contract import Delta, Generate
+from pumice.engine.post import Lost, post
 from pumice.engine.wire import Answer, body
 from pumice.errors import InputError, UnavailableError
 
@@ -28,11 +29,9 @@ _GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL."""
 BEHIND = 10
 """Niceness of engines that answer on demand: behind reserved ones at 0, in front of trainers at 19."""
-_CALM = {"GOMP_SPINCOUNT": "2000"}
+CALM = {"GOMP_SPINCOUNT": "2000"}
 """How long threads that wait for each other spin before they sleep. By default they take the core from the very thread
 that they wait for: on two loaded cores 2 tokens a second instead of 10 to 20; alone, this costs about 5 %."""
-_NEVER = httpx.Timeout(None, connect=10.0)
-"""A long prompt may take minutes before its first token; a dead process closes the connection by itself."""
 
 
 class Child:
@@ -44,10 +43,6 @@ class Child:
         """Answers under way."""
         self._process = process
         self._log = log
-        # No connection is kept: llama-server drops idle ones, and a request sent at that moment would be lost.
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-        transport = httpx.AsyncHTTPTransport(uds=str(socket), limits=limits)
-        self._http = httpx.AsyncClient(transport=transport, base_url="http://engine", timeout=_NEVER)
         self.socket = socket
         self._lost = False
         self._ending: asyncio.Task[None] | None = None
@@ -73,7 +68,7 @@ class Child:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=handle,
-                env={**_CALM, **os.environ, "HF_HUB_OFFLINE": "1"},
+                env={**CALM, **os.environ, "HF_HUB_OFFLINE": "1"},
             )
         finally:
             os.close(handle)
@@ -117,19 +112,20 @@ class Child:
         answer = Answer()
         self.running += 1
         try:
-            async with self._http.stream("POST", "/completion", json=asked) as response:
-                if response.status_code != 200:
-                    raise _refused(self.title, response.status_code, await response.aread())
-                async for line in response.aiter_lines():
-                    if line.startswith("data: "):
-                        event = json.loads(line[6:])
-                        if "error" in event:
-                            raise UnavailableError(f"{self.title} failed.", str(event["error"].get("message")))
-                        for delta in answer.read(event):
-                            yield delta
+            async with post(self.socket, "/completion", asked) as response:
+                if response.status != 200:
+                    raise _refused(self.title, response.status, await response.read())
+                async with aclosing(response.lines()) as lines:
+                    async for line in lines:
+                        if line.startswith(b"data: "):
+                            event = json.loads(line[6:])
+                            if "error" in event:
+                                raise UnavailableError(f"{self.title} failed.", str(event["error"].get("message")))
+                            for delta in answer.read(event):
+                                yield delta
             if not answer.finished:
                 raise self.gone()
-        except httpx.TransportError as error:
+        except Lost as error:
             raise self.gone() from error
         finally:
             self.running -= 1
@@ -137,12 +133,13 @@ class Child:
     async def post(self, path: str, body: Mapping[str, Any]) -> Any:
         """One question outside of generation. Raises InputError when it is refused, UnavailableError when gone."""
         try:
-            response = await self._http.post(path, json=body)
-        except httpx.TransportError as error:
+            async with post(self.socket, path, body) as response:
+                content = await response.read()
+        except Lost as error:
             raise self.gone() from error
-        if response.status_code != 200:
-            raise _refused(self.title, response.status_code, response.content)
-        return response.json()
+        if response.status != 200:
+            raise _refused(self.title, response.status, content)
+        return json.loads(content)
 
     async def stop(self) -> None:
         """End the process: SIGTERM, and SIGKILL after some seconds. Whoever calls it twice waits for the same end."""
@@ -164,7 +161,6 @@ class Child:
             os.killpg(self.pid, signal.SIGKILL)
         if self._process.stdin:
             self._process.stdin.close()
-        await self._http.aclose()
         shutil.rmtree(self.socket.parent, ignore_errors=True)
         if not crashed:
             self._log.unlink(missing_ok=True)

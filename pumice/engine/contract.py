@@ -149,6 +149,8 @@ class Setup:
     """Seconds without a request after which its process ends; None keeps it."""
     slots: int | None = None
     """Answers at once; by default the engine's own number."""
+    favour: bool = False
+    """Whether an adapter that is asked for most may get a process of its own, whose answers round otherwise."""
     nice: int = 10
     """How far its process stands back."""
     quant: Quant = "q8_0"

@@ -1,4 +1,4 @@
-"""The child's end of the leash: it says where it listens and ends when its parent does. Knows no engine."""
+"""The child's end of the leash: it says where it listens, ends with its parent, and stands back. Knows no engine."""
 
 from __future__ import annotations
 
@@ -46,6 +46,14 @@ class Leash:
         self._last()
         # Without farewell: threads of a native library may be in the middle of something.
         os._exit(0)
+
+
+def stand_back() -> None:
+    """Take what others leave over; threads and children that come later do, too."""
+    os.nice(19)
+    if sys.platform == "linux":
+        # Even at nice 19 one thread takes a core from an engine's now and then, and all of the engine's wait for that.
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 def read_orders() -> Mapping[str, Any]:

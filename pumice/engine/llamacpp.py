@@ -9,19 +9,21 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import psutil
 
-from pumice.engine import constraints, gguf, vocabulary
+from pumice.engine import constraints, gguf, reserve, vocabulary
 from pumice.engine.adapter import CONFIG, read_config
 from pumice.engine.child import BEHIND, Child
-from pumice.engine.contract import CONTEXT, Capabilities, Delta, Generate, Stats, TokenLogprob
+from pumice.engine.contract import CONTEXT, Capabilities, Delta, Generate, Setup, Stats, TokenLogprob
 from pumice.engine.keeper import Keeper
+from pumice.engine.merged import Merged, Source
 from pumice.engine.turns import Turns
 from pumice.engine.wire import room_for
 from pumice.errors import InputError, NotFoundError, UnavailableError
@@ -42,16 +44,21 @@ async def start(
     cache: Path,
     quant: gguf.Quant = "q8_0",
     context: int | None = None,
-    slots: int = 4,
+    slots: int | None = None,
     nice: int = BEHIND,
     idle: float | None = None,
+    favour: bool = False,
 ) -> LlamaCpp:
     """Serve the model in `folder`, `slots` answers at once, each of at most `context` tokens with its prompt.
 
-    Converted weights are kept in `cache`. With `f32` the arithmetic is exact too, for comparisons. Raises InputError
-    when `gguf.can_convert` names a reason, UnavailableError when llama.cpp cannot start (too little memory, mostly).
+    By default 8, or fewer where memory is short. Converted weights are kept in `cache`. With `f32` the arithmetic is
+    exact too, for comparisons. With `favour` the adapter that is asked for most becomes a model of its own. Raises
+    InputError when `gguf.can_convert` names a reason, UnavailableError when llama.cpp cannot start (too little memory,
+    mostly).
     """
-    engine = LlamaCpp(folder, cache, quant, slots, min(context or CONTEXT, gguf.window(folder)), threads, nice, idle)
+    slots = slots or reserve.on_demand(folder, quant)
+    context = min(context or CONTEXT, gguf.window(folder))
+    engine = LlamaCpp(folder, cache, quant, slots, context, threads, nice, idle, favour)
     await engine._keeper.open()
     return engine
 
@@ -71,6 +78,7 @@ class LlamaCpp:
         threads: int | None,
         nice: int,
         idle: float | None,
+        favour: bool,
     ) -> None:
         self.context = context
         """Tokens that a prompt and its answer may have together."""
@@ -79,8 +87,11 @@ class LlamaCpp:
         self._nice = nice
         self._turns = Turns(slots)
         self._keeper = Keeper(self._title, self._start, idle)
+        self._merged = Merged(self._turns, self._source, self._start_merged, self._has_room, idle) if favour else None
         self._adapters: dict[str, Path] = {}
         """The converted file of each name."""
+        self._folders: dict[Path, Path] = {}
+        """What each was converted from."""
         self._asked: dict[Path, None] = {}
         """The files that answered, the last one last."""
         self._chosen: tuple[Path, ...] = ()
@@ -94,7 +105,12 @@ class LlamaCpp:
     @property
     def alive(self) -> bool:
         """Whether a process runs; the next request starts one."""
-        return self._keeper.alive
+        return bool(self._children)
+
+    @property
+    def merged(self) -> bool:
+        """Whether the favourite has a process of its own now."""
+        return self._merged is not None and self._merged.child is not None
 
     async def generate(self, request: Generate) -> AsyncGenerator[Delta, None]:
         """See the contract. Raises InputError for a prompt that leaves no room in the context."""
@@ -103,14 +119,15 @@ class LlamaCpp:
         if request.constraint is not None and constraints.beyond_ascii(request.constraint):
             whole = await asyncio.to_thread(lambda: self._whole_characters)
             request = replace(request, constraint=constraints.spelled(request.constraint, whole))
-        async with self._turns.seat(adapter), self._keeper.use() as child:
-            if adapter is not None:
-                child = await self._with(adapter)
-            # Always the whole list: what is left out would keep the scale of whoever came before.
-            scales = [{"id": at, "scale": float(path == adapter)} for at, path in enumerate(self._served)]
-            async with aclosing(child.complete(request, room, {"lora": scales})) as deltas:
-                async for delta in deltas:
-                    yield delta
+        if self._merged:
+            self._merged.count(adapter)
+        async with (
+            self._turns.seat(adapter),
+            self._at(adapter) as (child, extra),
+            aclosing(child.complete(request, room, extra)) as deltas,
+        ):
+            async for delta in deltas:
+                yield delta
 
     async def score(self, ids: Sequence[int], adapter: str | None = None, top: int = 0) -> list[TokenLogprob]:
         """Always raises: llama.cpp's server has no prompt likelihoods (`capabilities.score` is False)."""
@@ -127,6 +144,7 @@ class LlamaCpp:
     async def load_adapter(self, name: str, folder: Path) -> None:
         """See the contract. Raises InputError for an adapter that is not plain LoRA or not of this base."""
         path = await asyncio.to_thread(self._converted_adapter, folder)
+        self._folders[path] = folder
         self._adapters.pop(name, None)
         self._adapters[name] = path
 
@@ -137,14 +155,23 @@ class LlamaCpp:
 
     async def stats(self) -> Stats:
         """See the contract. Raises UnavailableError while no process runs."""
-        child = self._keeper.child
-        if child is None:
+        children = self._children
+        if not children:
             raise UnavailableError(f"{self._title} does not run.")
-        return Stats(child.pid, child.rss_bytes(), child.running, tuple(self._adapters))
+        size, running = sum(each.rss_bytes() for each in children), sum(each.running for each in children)
+        return Stats(children[0].pid, size, running, tuple(self._adapters))
 
     async def stop(self) -> None:
         """See the contract."""
+        if self._merged:
+            await self._merged.stop()
         await self._keeper.stop()
+
+    @property
+    def _children(self) -> list[Child]:
+        """The processes that run."""
+        both = (self._keeper.child, self._merged.child if self._merged else None)
+        return [each for each in both if each and each.alive]
 
     @cached_property
     def _whole_characters(self) -> frozenset[str]:
@@ -158,6 +185,19 @@ class LlamaCpp:
         if name not in self._adapters:
             raise NotFoundError(f"The adapter {name} is not loaded.")
         return self._adapters[name]
+
+    @asynccontextmanager
+    async def _at(self, adapter: Path | None) -> AsyncIterator[tuple[Child, Mapping[str, Any]]]:
+        """The process that answers with the adapter whose turn it is, and what it must be told beside the request."""
+        merged = self._merged.keeper(adapter) if self._merged else None
+        async with (merged or self._keeper).use() as child:
+            if merged:
+                yield child, {}
+                return
+            if adapter is not None:
+                child = await self._with(adapter)
+            # Always the whole list: what is left out would keep the scale of whoever came before.
+            yield child, {"lora": [{"id": at, "scale": float(each == adapter)} for at, each in enumerate(self._served)]}
 
     async def _with(self, adapter: Path) -> Child:
         """The child, with the adapter loaded. It is this adapter's turn, so no answer of another is under way."""
@@ -195,6 +235,14 @@ class LlamaCpp:
 
     async def _start(self) -> Child:
         model, adapters = await asyncio.to_thread(self._converted_model), self._chosen
+        child = await self._run(model, adapters)
+        self._served = adapters
+        return child
+
+    async def _start_merged(self, model: Path) -> Child:
+        return await self._run(model, ())
+
+    async def _run(self, model: Path, adapters: Sequence[Path]) -> Child:
         orders = {
             "model": str(model),
             "adapters": [str(path) for path in adapters],
@@ -203,9 +251,14 @@ class LlamaCpp:
             "threads": self._threads,
             "exact": self._quant == "f32",
         }
-        child = await Child.start("pumice.engine.llamacpp_child", orders, self._title, self._cache / "logs", self._nice)
-        self._served = adapters
-        return child
+        return await Child.start("pumice.engine.llamacpp_child", orders, self._title, self._cache / "logs", self._nice)
+
+    def _source(self, adapter: Path) -> Source:
+        return Source(self._folder, self._folders[adapter], self._quant)
+
+    def _has_room(self) -> bool:
+        """Whether memory has room for a second process."""
+        return reserve.converted(self._folder, self._slots, Setup(self._cache, quant=self._quant)) <= reserve.room()
 
     def _converted_model(self) -> Path:
         out = self._cache / "gguf" / f"{_fingerprint(self._folder)}-{self._quant}.gguf"

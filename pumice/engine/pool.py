@@ -20,8 +20,6 @@ from pumice.engine.reserve import Reservation, Reservations, refused, room
 from pumice.errors import InputError, UnavailableError
 
 LOGGER = logging.getLogger("pumice")
-_SLOTS = 4
-"""Answers at once of llama.cpp."""
 
 
 async def _llamacpp(folder: Path, setup: Setup) -> Engine:
@@ -30,9 +28,10 @@ async def _llamacpp(folder: Path, setup: Setup) -> Engine:
         threads=setup.threads,
         cache=setup.cache,
         quant=setup.quant,
-        slots=setup.slots or _SLOTS,
+        slots=setup.slots,
         nice=setup.nice,
         idle=setup.idle,
+        favour=setup.favour,
     )
 
 
@@ -76,10 +75,17 @@ class _Place:
 class Pool:
     """The engines of one process, for one event loop: `async with Pool(…) as pool`, or end it with `stop`."""
 
-    def __init__(self, cache: Path, threads: int | None = None, serving: Serving | None = None) -> None:
-        """`cache` holds converted weights and logs; `threads` are for each engine, by default one a physical core."""
+    def __init__(
+        self, cache: Path, threads: int | None = None, serving: Serving | None = None, favour: bool = False
+    ) -> None:
+        """`cache` holds converted weights and logs; `threads` are for each engine, by default one a physical core.
+
+        `favour` is for servers: figures in reports must not depend on how often somebody asked.
+        """
         serving = serving or Serving()
-        self._setup = Setup(cache, threads, serving.idle, quant=serving.quant, url=serving.url, key=serving.key)
+        self._setup = Setup(
+            cache, threads, serving.idle, favour=favour, quant=serving.quant, url=serving.url, key=serving.key
+        )
         self._asked = ENGINES["remote" if serving.url else serving.engine] if serving.engine else None
         self._reservations = Reservations(self._setup)
         self._places: dict[tuple[str, Path], _Place] = {}

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 
 from pumice.bases.describe import read_config
+from pumice.config import Quant
 from pumice.engine.contract import CONTEXT, Engine, Kind, Setup
 from pumice.engine.tensors import folder_entries
 from pumice.errors import ExhaustedError, InputError, NotFoundError, UnavailableError
@@ -22,6 +23,10 @@ from pumice.errors import ExhaustedError, InputError, NotFoundError, Unavailable
 LOGGER = logging.getLogger("pumice")
 SLOTS_A_CORE = 4
 """Answers at once that a physical core is promised to, over all reservations."""
+_ON_DEMAND = 8
+"""Answers at once of an engine that nobody gave a number; fewer where memory is short."""
+_SHARE = 4
+"""One part in so many of the machine's memory is for what those answers keep."""
 _MARGIN = 512 * 2**20
 """Bytes that stay free for everything else on the machine."""
 _PROCESS = 150 * 2**20
@@ -43,12 +48,21 @@ def room() -> int:
 
 def converted(folder: Path, slots: int, setup: Setup) -> int:
     """Bytes of llama.cpp for the model in `folder` with `slots` answers at once, by its files."""
-    token, window = kept(folder)
     # Where less is asked for than the files may be of, it is never more than they are.
     files = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
     weights = _WIDE[setup.quant] * _numbers(folder) if setup.quant in _WIDE else files
-    width = 4 if setup.quant == "f32" else 2
-    return int(weights + slots * min(CONTEXT, window) * width * token + _PROCESS)
+    return int(weights + slots * _slot(folder, setup.quant) + _PROCESS)
+
+
+def on_demand(folder: Path, quant: Quant) -> int:
+    """Answers at once of llama.cpp for the model in `folder`, where nobody says how many."""
+    return max(1, min(_ON_DEMAND, psutil.virtual_memory().total // _SHARE // _slot(folder, quant)))
+
+
+def _slot(folder: Path, quant: Quant) -> int:
+    """Bytes of what one answer of llama.cpp keeps, with its prompt."""
+    token, window = kept(folder)
+    return min(CONTEXT, window) * (4 if quant == "f32" else 2) * token
 
 
 def in_full(folder: Path, slots: int, setup: Setup) -> int:
@@ -137,7 +151,7 @@ class Reservation:
             raise UnavailableError(f"The capacity reserved for {self.name} was released.", "", "Reserve it again.")
 
     async def _start(self) -> Engine:
-        setup = replace(self.book.setup, slots=self.slots, nice=_FRONT, idle=None)
+        setup = replace(self.book.setup, slots=self.slots, nice=_FRONT, idle=None, favour=False)
         engine = await self.kinds[0].start(self.folder, setup)
         try:
             if self.adapter is not None:

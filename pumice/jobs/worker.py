@@ -17,6 +17,7 @@ import time
 from dataclasses import asdict, dataclass
 
 from pumice.config import read_environment
+from pumice.engine.leash import stand_back
 from pumice.errors import ConflictError, DataError, PumiceError, StoppedError
 from pumice.jobs.queue import LATE, Queue
 from pumice.records import Event, Job, JobState
@@ -53,7 +54,7 @@ def main(job_id: str) -> int:
     stop = Stop()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.ask(SIGNALLED))
-    os.nice(19)  # Training takes what serving leaves over, never the other way round.
+    stand_back()  # Training takes what serving leaves over, never the other way round.
 
     settings = read_environment()
     database = open_database(settings.home.database)

@@ -14,6 +14,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 import pytest_asyncio
@@ -113,10 +114,12 @@ async def test_leaving_an_answer_frees_its_slot(tiny: Base, cache: Path) -> None
     assert (await engine.stats()).running == 0
     child = engine._keeper.child
     assert child is not None
-    slots = (await child._http.get("/slots")).json()
-    while any(slot["is_processing"] for slot in slots):
-        assert all(slot["next_token"][0]["n_decoded"] < 400 for slot in slots if slot["is_processing"])
-        slots = (await child._http.get("/slots")).json()
+    transport = httpx.AsyncHTTPTransport(uds=str(child.socket))
+    async with httpx.AsyncClient(transport=transport, base_url="http://engine") as http:
+        slots = (await http.get("/slots")).json()
+        while any(slot["is_processing"] for slot in slots):
+            assert all(slot["next_token"][0]["n_decoded"] < 400 for slot in slots if slot["is_processing"])
+            slots = (await http.get("/slots")).json()
     await engine.stop()
 
 

@@ -8,6 +8,7 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -121,6 +122,23 @@ async def test_nothing_is_promised_beyond_cores_and_memory(
     assert "release what is reserved elsewhere" in caught.value.fix
     monkeypatch.setattr(reserve, "room", lambda: needed)
     assert (await pool.reserve(tiny.folder, None, 1, "late")).slots == 1
+
+
+@pytest.mark.parametrize(("slots", "expected"), [(0, 1), (1, 1), (3, 3), (8, 8), (100, 8)])
+def test_answers_at_once_are_eight_or_what_memory_has_room_for(
+    tiny: Base, monkeypatch: pytest.MonkeyPatch, slots: int, expected: int
+) -> None:
+    one = reserve.converted(tiny.folder, 2, SETUP) - reserve.converted(tiny.folder, 1, SETUP)
+    memory = machine_of(slots * one * reserve._SHARE)
+    monkeypatch.setattr(reserve.psutil, "virtual_memory", lambda: memory)
+    assert reserve.on_demand(tiny.folder, "q8_0") == expected
+    # In full precision what an answer keeps is twice as long.
+    assert reserve.on_demand(tiny.folder, "f32") == max(1, min(8, slots // 2))
+
+
+def machine_of(total: int) -> SimpleNamespace:
+    """A machine of so much memory."""
+    return SimpleNamespace(total=total)
 
 
 def test_a_base_of_two_halves_is_counted_by_its_own_names(tmp_path: Path) -> None:

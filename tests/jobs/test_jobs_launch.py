@@ -113,6 +113,9 @@ time.sleep(600)
         try:
             until(lambda: "step" in kinds(queue, job) or queue.get(job.id).state in ENDED)
             assert worker.nice() == 19
+            if sys.platform == "linux":
+                # Training has started: libraries have threads, and each keeps the policy that it was born with.
+                assert {os.sched_getscheduler(thread.id) for thread in worker.threads()} == {os.SCHED_IDLE}
             parent.kill()
             # Far longer than a checkpoint takes: only there so that a worker that stays does not stay for ever.
             worker.wait(120)
@@ -125,6 +128,15 @@ time.sleep(600)
     assert ended.error.startswith("Whoever started this job has ended. Training stopped at step")
     assert told[-2].kind == "checkpoint" and any((queue.folder(job.id) / "checkpoints").iterdir())
     assert Event("stage", {"name": "train"}) in told
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux's own policy")
+def test_what_a_worker_starts_stands_back_with_it() -> None:
+    told = "import os; print(os.sched_getscheduler(0) == os.SCHED_IDLE, os.getpriority(os.PRIO_PROCESS, 0))"
+    child = f"subprocess.run([sys.executable, '-c', {told!r}])"
+    code = f"import subprocess, sys\nfrom pumice.engine.leash import stand_back\nstand_back()\n{child}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "19"]
 
 
 def test_an_unknown_job_is_not_started(queue: Queue) -> None:

@@ -11,16 +11,15 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from pumice.api.generation import Answering, Choice
-from pumice.api.openai.events import Operation, Wanted, asks, event, new_id, usage
+from pumice.api.openai.events import Frame, Operation, Wanted, asks, new_id, usage
 from pumice.api.openai.wire import (
     ChatChoice,
-    ChatChunk,
-    ChatChunkChoice,
     ChatCompletion,
     ChatDelta,
     ChatFinish,
     ChatLogprobs,
     ChatMessage,
+    ChatPart,
     ChatRequest,
     DeltaToolCall,
     FunctionCall,
@@ -156,43 +155,33 @@ def reader(request: ChatRequest) -> Reader:
 
 
 async def _chunks(answering: Answering, request: ChatRequest) -> AsyncGenerator[str, None]:
-    frame = ChatChunk(
-        id=new_id("chatcmpl"),
-        object="chat.completion.chunk",
-        created=int(time.time()),
-        model=answering.served.id,
-        choices=[],
-    )
+    frame = Frame(new_id("chatcmpl"), "chat.completion.chunk", answering.served.id)
     readers: dict[int, Reader] = {}
     async with aclosing(answering.pieces()) as pieces:
         async for index, piece in pieces:
             if index not in readers:
                 readers[index] = reader(request)
-                yield event(_chunk(frame, index, ChatDelta(role="assistant", content="")))
+                yield frame.event(_part(index, {"role": "assistant", "content": ""}))
             logprobs = _logprobs(piece.logprobs, answering.served.renderer, request)
             text, calls = readers[index].read(piece.text, piece.finish)
             if text or (logprobs and logprobs.content):
-                yield event(_chunk(frame, index, ChatDelta(content=text), logprobs))
+                yield frame.event(_part(index, {"content": text}, logprobs))
             if calls:
-                yield event(_chunk(frame, index, ChatDelta(tool_calls=calls)))
+                yield frame.event(_part(index, {"tool_calls": [call.model_dump(exclude_unset=True) for call in calls]}))
             if piece.finish:
-                yield event(_chunk(frame, index, ChatDelta(), finish=readers[index].finish(piece.finish)))
+                yield frame.event(_part(index, {}, finish=readers[index].finish(piece.finish)))
     if request.stream_options and request.stream_options.include_usage:
-        yield event(frame.model_copy(update={"usage": usage(answering.exchange)}))
+        yield frame.usage(usage(answering.exchange))
 
 
 CHAT = Operation("chat", ChatRequest, ask, _whole, _chunks, _body)
 
 
-def _chunk(
-    frame: ChatChunk,
-    index: int,
-    delta: ChatDelta,
-    logprobs: ChatLogprobs | None = None,
-    finish: ChatFinish | None = None,
-) -> ChatChunk:
-    choice = ChatChunkChoice(index=index, delta=delta, logprobs=logprobs, finish_reason=finish)
-    return frame.model_copy(update={"choices": [choice]})
+def _part(
+    index: int, delta: ChatDelta, logprobs: ChatLogprobs | None = None, finish: ChatFinish | None = None
+) -> ChatPart:
+    told = logprobs.model_dump(exclude_unset=True) if logprobs else None
+    return {"index": index, "delta": delta, "logprobs": told, "finish_reason": finish}
 
 
 def _logprobs(chosen: Sequence[contract.TokenLogprob], renderer: Renderer, request: ChatRequest) -> ChatLogprobs | None:

@@ -12,7 +12,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from pumice.api.generation import Answering, Choice
-from pumice.api.openai.events import Operation, Wanted, asks, event, new_id, usage
+from pumice.api.openai.events import Frame, Operation, Wanted, asks, new_id, usage
 from pumice.api.openai.refusals import Refusal
 from pumice.api.openai.wire import (
     Completion,
@@ -152,16 +152,10 @@ def _echo(answering: Answering, request: CompletionRequest, index: int) -> str:
 
 
 async def _chunks(answering: Answering, request: CompletionRequest) -> AsyncGenerator[str, None]:
-    frame = Completion(
-        id=new_id("cmpl"),
-        object="text_completion",
-        created=int(time.time()),
-        model=answering.served.id,
-        choices=[],
-    )
+    frame = Frame(new_id("cmpl"), "text_completion", answering.served.id)
     read = await _read(answering, request)
     for index in range(len(answering.asked) if request.echo else 0):
-        yield event(frame.model_copy(update={"choices": [_choice(answering, request, read, index, Choice())]}))
+        yield frame.event(_choice(answering, request, read, index, Choice()).model_dump())
     offsets = {index: len(_echo(answering, request, index)) for index in range(len(answering.asked))}
     async with aclosing(answering.pieces()) as pieces:
         async for index, piece in pieces:
@@ -169,9 +163,9 @@ async def _chunks(answering: Answering, request: CompletionRequest) -> AsyncGene
             offsets[index] += len(piece.text)
             if piece.text or piece.finish or (logprobs and logprobs.tokens) or (request.return_token_ids and piece.ids):
                 choice = CompletionChoice(index=index, text=piece.text, logprobs=logprobs, finish_reason=piece.finish)
-                yield event(frame.model_copy(update={"choices": [_with_ids(choice, piece.ids, request)]}))
+                yield frame.event(_with_ids(choice, piece.ids, request).model_dump())
     if request.stream_options and request.stream_options.include_usage:
-        yield event(frame.model_copy(update={"usage": usage(answering.exchange)}))
+        yield frame.usage(usage(answering.exchange))
 
 
 def _as_ids(ids: Sequence[int]) -> list[str]:

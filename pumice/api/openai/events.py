@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
+import orjson
 from fastapi import Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
@@ -136,6 +138,22 @@ def usage(exchange: Exchange) -> Usage:
 def event(data: BaseModel) -> str:
     """One server-sent event; fields that were not set are left out, as OpenAI leaves them out of its chunks."""
     return f"data: {data.model_dump_json(exclude_unset=True)}\n\n"
+
+
+class Frame:
+    """What all events of one answer have in common, written once: a token costs the JSON of its own choice alone."""
+
+    def __init__(self, id: str, object: str, model: str) -> None:
+        common = {"id": id, "object": object, "created": int(time.time()), "model": model}
+        self._head = f'data: {orjson.dumps(common).decode()[:-1]},"choices":['
+
+    def event(self, choice: Mapping[str, Any]) -> str:
+        """The event of one choice."""
+        return f"{self._head}{orjson.dumps(choice).decode()}]}}\n\n"
+
+    def usage(self, usage: Usage) -> str:
+        """The event that counts the tokens, which has no choice."""
+        return f'{self._head}],"usage":{usage.model_dump_json()}}}\n\n'
 
 
 async def server_sent(request: Request, events: AsyncGenerator[str, None], end: str = DONE) -> StreamingResponse:

@@ -5,7 +5,7 @@ A request field that is not served is refused by name; one that nobody knows, wi
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypedDict
 
 from pydantic import (
     BaseModel,
@@ -376,26 +376,23 @@ class DeltaToolCall(MessageToolCall):
     index: int
 
 
-class ChatDelta(BaseModel):
-    role: Literal["assistant"] | None = None
-    content: str | None = None
-    tool_calls: list[DeltaToolCall] | None = None
+class ChatDelta(TypedDict, total=False):
+    """What a chunk of a stream adds to a message."""
+
+    role: Literal["assistant"]
+    content: str
+    tool_calls: list[dict[str, Any]]
+    """Each a `DeltaToolCall`."""
 
 
-class ChatChunkChoice(BaseModel):
+class ChatPart(TypedDict):
+    """The choice of a chunk. A dictionary, as one is written for each token."""
+
     index: int
     delta: ChatDelta
-    logprobs: ChatLogprobs | None
+    logprobs: dict[str, Any] | None
+    """A `ChatLogprobs`."""
     finish_reason: ChatFinish | None
-
-
-class ChatChunk(BaseModel):
-    id: str
-    object: Literal["chat.completion.chunk"]
-    created: int
-    model: str
-    choices: list[ChatChunkChoice]
-    usage: Usage | None = None
 
 
 class CompletionLogprobs(BaseModel):
