@@ -108,9 +108,7 @@ def test_every_part_can_be_run_and_keeps_what_it_finds(name: str) -> None:
 
 @pytest.fixture
 def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Both files elsewhere, and a part for each key, also for those that nothing measures yet."""
-    every = {key.partition(".")[0]: key for key in KEYS} | PARTS
-    monkeypatch.setattr(performance, "PARTS", every)
+    """Both files elsewhere."""
     for name, place in {"RESULTS": "results", "PAGE": "page.md", "NUMBERS": "numbers.json"}.items():
         monkeypatch.setattr(performance, name, tmp_path / place)
     return tmp_path
@@ -119,7 +117,7 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_parts_come_one_by_one_and_the_numbers_when_all_are_there(
     places: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    every = list(performance.PARTS)
+    every = list(PARTS)
     keys = {name: [key for key in KEYS if key.startswith(f"{name}.")] for name in every}
     last = max(every.index(name) for name in every if keys[name])
     for name in every:
