@@ -73,6 +73,11 @@ class Log:
             if len(self._waiting) in (1, BATCH):
                 self._changed.notify_all()
 
+    @property
+    def days(self) -> float:
+        """How long it keeps a request."""
+        return self._retention / timedelta(days=1)
+
     def flush(self) -> None:
         """Wait until everything that was added so far is written or dropped."""
         with self._changed:
@@ -96,6 +101,7 @@ class Log:
         key: str | None = None,
         status: int | None = None,
         contains: str | None = None,
+        variant: str | None = None,
     ) -> tuple[Request, ...]:
         """The newest `limit` requests that fit, newest first.
 
@@ -103,7 +109,8 @@ class Log:
         and `contains` is looked for in both bodies, in upper or lower case.
         """
         wanted = select(requests).order_by(requests.c.at.desc(), requests.c.id.desc()).limit(limit)
-        for column, value in ((requests.c.model, model), (requests.c.key, key), (requests.c.status, status)):
+        log = requests.c
+        for column, value in ((log.model, model), (log.key, key), (log.status, status), (log.variant, variant)):
             if value is not None:
                 wanted = wanted.where(column == value)
         if contains:
