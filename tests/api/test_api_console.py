@@ -33,27 +33,10 @@ from pumice.traffic.log import Log
 
 ASK = [{"role": "user", "content": "Hello"}]
 READ = ("/api/jobs", "/api/jobs/{job_id}", "/api/jobs/{job_id}/events", "/api/requests", "/api/keys")
-WORDS = set(
-    [
-        "catalogue",
-        "checks",
-        "datasets",
-        "doctor",
-        "estimates",
-        "feedback",
-        "jobs",
-        "keys",
-        "methods",
-        "models",
-        "overview",
-        "requests",
-        "session",
-        "settings",
-        "traffic",
-        "variants",
-        "votes",
-    ]
-)
+WORDS = {
+    "catalogue", "checks", "datasets", "doctor", "estimates", "feedback", "jobs", "keys", "methods", "models",
+    "overview", "requests", "session", "settings", "traffic", "variants", "votes",
+}  # fmt: skip
 """What stands behind `/api/`."""
 
 
