@@ -1,7 +1,7 @@
 // What more than one page asks for, under one name each.
 import { queryOptions } from "@tanstack/react-query";
 
-import { ask, client } from "./index";
+import { type Schemas, ask, client } from "./index";
 
 export const session = queryOptions({
   queryKey: ["session"],
@@ -27,7 +27,11 @@ export const jobs = queryOptions({
   queryFn: () => ask(client.GET("/api/jobs", { params: { query: { limit: 100 } } })),
   refetchInterval: 3000,
 });
-export const models = queryOptions({ queryKey: ["models"], queryFn: () => ask(client.GET("/api/models")) });
+export const models = queryOptions({
+  queryKey: ["models"],
+  // The client's types forget how long a pair is.
+  queryFn: () => ask(client.GET("/api/models")) as Promise<Schemas["Models"]>,
+});
 export const catalogue = queryOptions({
   queryKey: ["catalogue"],
   queryFn: () => ask(client.GET("/api/catalogue")),

@@ -185,7 +185,7 @@ function Lengths({ lengths }: { lengths: Schemas["Lengths"] }) {
   const most = Math.max(1, ...lengths.histogram.map((bar) => bar.rows));
   return (
     <Part title="Tokens a row">
-      <Group gap="xl" mb="sm">
+      <Group gap="xl" mb="sm" align="flex-start">
         <Value name="longest row" value={count(lengths.longest)} note={`${count(lengths.limit)} fit`} />
         <Value name="tokens" value={count(lengths.total)} note={lengths.exact ? "counted" : `about, from ${count(lengths.measured)} rows`} />
         <Value name="trained" value={count(lengths.trained)} note={lengths.total ? `${Math.round((100 * lengths.trained) / lengths.total)} %` : ""} />
