@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from pumice.api.openai.refusals import Refusal
 from pumice.api.openai.stored import Files
 from pumice.api.platform import Platform
-from pumice.errors import NotFoundError
+from pumice.errors import InputError, NotFoundError
 from pumice.records import Job, JobState
 from pumice.store.s3 import Objects, is_uri
 
@@ -56,6 +59,19 @@ def file_of(platform: Platform, word: str, param: str) -> Path:
     if is_uri(word):
         return Objects(platform.home.s3).locate(word)
     raise Refusal(400, f"{word!r} names no file: give the id of an uploaded one, or s3://bucket/key.", param=param)
+
+
+@contextmanager
+def by_name(files: Iterable[Path]) -> Iterator[None]:
+    """What goes wrong names a file as its owner does, not by where it lies on this server."""
+    try:
+        yield
+    except InputError as error:
+        text = " ".join(str(error).splitlines())
+        told = reduce(lambda said, file: said.replace(str(file), file.name), files, text)
+        if told == text:
+            raise
+        raise Refusal(400, told, "data", "data_invalid") from error
 
 
 def who(http: Request) -> str | None:

@@ -77,7 +77,12 @@ export default function Job() {
     >
       <Failed error={job.error ?? move.error} />
       {job.data.error && (
-        <Alert color="red" title="What went wrong" variant="light" role="alert">
+        <Alert
+          color={state === "failed" ? "red" : "yellow"}
+          title={state === "failed" ? "What went wrong" : "It ended early"}
+          variant="light"
+          role={state === "failed" ? "alert" : "status"}
+        >
           <span className="wrap">{job.data.error}</span>
         </Alert>
       )}

@@ -173,12 +173,14 @@ export function Estimate({ found, old }: { found: Schemas["Estimated"]; old: boo
         <Table.Tbody>
           {filled.map((key) => (
             <Table.Tr key={key}>
-              <Table.Th fw={500} scope="row">
+              <Table.Th fw={500} scope="row" fz="sm" style={{ verticalAlign: "top" }}>
                 {key}
               </Table.Th>
-              <Table.Td>{String(found.recipe[key] ?? "")}</Table.Td>
-              <Table.Td c="dimmed" fz="xs">
-                {found.reasons[key]?.split("; ").slice(1).join("; ") ?? "as set"}
+              <Table.Td>
+                {String(found.recipe[key] ?? "")}
+                <Text size="xs" c="dimmed">
+                  {key in found.reasons ? reason(found.reasons[key] ?? "") : "as set"}
+                </Text>
               </Table.Td>
             </Table.Tr>
           ))}
@@ -201,6 +203,9 @@ export function Estimate({ found, old }: { found: Schemas["Estimated"]; old: boo
     </Stack>
   );
 }
+
+/** Why a default is what it is, without the value that stands beside it. */
+const reason = (text: string) => text.replace(/^[\d.,e-]+[;,]? ?/, "");
 
 export function Value({ name, value, note }: { name: string; value: string; note?: string }) {
   return (

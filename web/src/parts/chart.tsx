@@ -50,7 +50,7 @@ export function Chart({ title, x, lines, time = false, height = 200, log = false
         cursor: { y: false },
         legend: { show: false },
         scales: { x: { time }, y: log ? { distr: 3 } : {} },
-        axes: [axis, { ...axis, size: 58, values: (_, ticks) => ticks.map((v) => (v === null ? "" : format(v))) }],
+        axes: [{ ...axis, size: 30 }, { ...axis, size: 58, values: (_, ticks) => ticks.map((v) => (v === null ? "" : format(v))) }],
         series: [
           {},
           ...labels.split("\n").map((label, at) => ({
@@ -58,7 +58,7 @@ export function Chart({ title, x, lines, time = false, height = 200, log = false
             stroke: COLOURS[at % COLOURS.length] ?? "#1098ad",
             width: 2,
             spanGaps: true,
-            points: { show: latest.current[0].length < 3, size: 5 },
+            points: { show: () => latest.current[0].length < 12, size: 5 },
           })),
         ],
       },
