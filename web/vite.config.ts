@@ -12,5 +12,5 @@ export default defineConfig({
   },
   // `npm run dev` draws the pages; a server on its usual port answers.
   server: { proxy: { "/api": "http://127.0.0.1:8080", "/v1": "http://127.0.0.1:8080" } },
-  test: { environment: "jsdom", setupFiles: ["src/tests/setup.ts"], css: false },
+  test: { include: ["src/**/*.test.{ts,tsx}"], environment: "jsdom", setupFiles: ["src/tests/setup.ts"], css: false },
 });

@@ -1,4 +1,4 @@
-import { Anchor, Button, Collapse, Group, Stack, Table, Text, TextInput, Textarea } from "@mantine/core";
+import { Alert, Anchor, Button, Collapse, Group, Stack, Table, Text, TextInput, Textarea } from "@mantine/core";
 import { useDisclosure } from "@mantine/hooks";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useRef, useState } from "react";
@@ -11,6 +11,8 @@ import { Page, Part } from "../parts/page";
 import { Empty, Failed, Waiting } from "../parts/said";
 import { bytes, when } from "../parts/words";
 
+/** Characters from which a paste is kept aside: a field of megabytes halts the browser. */
+const LARGE = 200_000;
 const place = (file: string) => `/data/file?${new URLSearchParams({ file })}`;
 
 export default function Data() {
@@ -104,16 +106,33 @@ function Paste({ take, busy }: { take: (file: File) => void; busy: boolean }) {
   // The text stays in the field: two megabytes are not copied at every key.
   const area = useRef<HTMLTextAreaElement>(null);
   const [name, setName] = useState("rows.jsonl");
+  const [held, setHeld] = useState("");
   return (
     <Stack gap="sm">
-      <Textarea ref={area} label="Rows" placeholder='{"prompt": "…", "completion": "…"}' rows={8} styles={{ input: { fontFamily: "var(--mantine-font-family-monospace)" } }} spellCheck={false} />
+      {held && (
+        <Alert variant="light" role="status" title={`${bytes(held.length)} were pasted`}>
+          <Group justify="space-between">
+            They are not shown: that would take longer than checking them.
+            <Button size="xs" variant="default" onClick={() => setHeld("")}>
+              Let them go
+            </Button>
+          </Group>
+        </Alert>
+      )}
+      <Textarea ref={area} onPaste={(event) => {
+        const text = event.clipboardData.getData("text");
+        if (text.length > LARGE) {
+          event.preventDefault();
+          setHeld(text);
+        }
+      }} disabled={held !== ""} label="Rows" placeholder='{"prompt": "…", "completion": "…"}' rows={8} styles={{ input: { fontFamily: "var(--mantine-font-family-monospace)" } }} spellCheck={false} />
       <Group align="flex-end">
         <TextInput label="Name" value={name} onChange={(event) => setName(event.currentTarget.value)} />
         <Button
           loading={busy}
           disabled={!name.trim()}
           onClick={() => {
-            const text = area.current?.value ?? "";
+            const text = held || area.current?.value || "";
             if (text.trim()) take(new File([text], name.trim(), { type: "text/plain" }));
           }}
         >

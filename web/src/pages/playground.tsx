@@ -12,6 +12,8 @@ import { NameSelect } from "./names";
 import { EMPTY } from "./recipe";
 import { useSlow } from "./slow";
 
+/** Characters that are more than the window of any base here. */
+const LARGE = 1_000_000;
 const VARIABLE = /\{\{\s*([A-Za-z_]\w*)\s*\}\}/g;
 const NUMBERS = [
   ["temperature", "0 always takes the likeliest token"],
@@ -64,6 +66,7 @@ export default function Playground() {
   const [answer, setAnswer] = useState<Answer | null>(null);
   const [error, setError] = useState<unknown>(null);
   const [busy, setBusy] = useState(false);
+  const [tooMuch, setTooMuch] = useState(0);
   const slow = useSlow(busy && !answer);
   const stop = useRef<AbortController | null>(null);
   const variables = variablesOf(prompt, fields.system);
@@ -128,15 +131,20 @@ export default function Playground() {
                 description="{{name}} becomes a variable. Control and Enter sends."
                 value={prompt}
                 onChange={(event) => setPrompt(event.currentTarget.value)}
+                onPaste={(event) => {
+                  const { length } = event.clipboardData.getData("text");
+                  if (length > LARGE) event.preventDefault();
+                  setTooMuch(length > LARGE ? length : 0);
+                }}
                 onKeyDown={(event) => {
                   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) void send();
                 }}
                 rows={4}
               />
-              {prompt.length > 100_000 && (
-                <Text size="xs" c="orange">
-                  {count(prompt.length)} characters: more than a window holds, most likely. The server says so if it is.
-                </Text>
+              {tooMuch > 0 && (
+                <Alert color="yellow" variant="light" role="status" title={`${count(tooMuch)} characters were not pasted`}>
+                  No window holds so much. Keep it as a file under Data, or paste a part of it.
+                </Alert>
               )}
               {variables.length > 0 && (
                 <SimpleGrid cols={2}>
