@@ -15,6 +15,7 @@ let watched: Watched;
 beforeAll(async () => {
   browser = await launch();
   watched = await open(browser);
+  await signIn(watched.page);
 });
 afterAll(() => browser.close());
 
@@ -26,19 +27,15 @@ function rowsWithThreeMistakes(): string {
   return `${rows.join("\n")}\n`;
 }
 
-test("a file with three mistakes becomes a model that answers, is judged, promoted and found in the log", async () => {
-  const { page, faults } = watched;
-  await signIn(page);
+test("a dropped file with three mistakes is mended row by row", async () => {
+  const { page } = watched;
   await page.getByRole("heading", { name: "Start here" }).waitFor();
-
-  // Drop.
   const file = join(tmpdir(), `stones-${Date.now()}.jsonl`);
   writeFileSync(file, rowsWithThreeMistakes());
   await page.locator("input[type=file]").setInputFiles(file);
   await page.getByRole("button", { name: "Check the file" }).click();
   await page.getByText("3 errors: it cannot be trained on as it is").waitFor({ timeout: 3 * MINUTES });
-
-  // Fix: each row with its text, the rule and the way out.
+  // Each row with its text, the rule and the way out.
   await page.getByText("The answer is empty.").waitFor();
   await page.getByText("A comma is missing before this.").waitFor();
   await page.getByLabel("Row in line 3").fill('{"prompt": "What colour is stone 2?", "completion": "Stone 2 is grey."}');
@@ -48,8 +45,10 @@ test("a file with three mistakes becomes a model that answers, is judged, promot
   await page.getByText("It can be trained on as it is").waitFor({ timeout: MINUTES });
   await page.getByRole("heading", { name: "Versions" }).waitFor();
   expect(await page.locator("mark.trained").count()).toBeGreaterThan(3);
+});
 
-  // Train a few steps; the estimate moves with the knobs.
+test("the default model is trained for three steps, and the curve moves", async () => {
+  const { page } = watched;
   await page.getByRole("link", { name: "Train on it" }).click();
   await page.getByLabel("Name", { exact: true }).fill("stones");
   await page.getByLabel("epochs").fill("1");
@@ -61,42 +60,44 @@ test("a file with three mistakes becomes a model that answers, is judged, promot
   await page.getByText("r: 4").waitFor({ timeout: MINUTES });
   expect(before).toContain("batch_size: 4");
   await page.getByRole("button", { name: "Start training" }).click();
-
-  // Watch the curve move: a first step, then another.
   await page.getByText(/^\d+ of 3$/).waitFor({ timeout: 8 * MINUTES });
   await page.getByText("Loss by step").waitFor();
   await page.getByText("3 of 3").waitFor({ timeout: 8 * MINUTES });
   await page.getByText("stones@1 is registered").waitFor({ timeout: 10 * MINUTES });
   await page.getByRole("heading", { name: /recall of trained rows/ }).waitFor();
+});
 
-  // Compare blind, and vote.
-  await page.getByRole("link", { name: "Compare it" }).click();
-  await page.getByText("Blind: names are hidden").click();
+test("the answers are compared blind, and the vote is kept", async () => {
+  const { page } = watched;
+  await page.goto(`${URL}/console/compare?right=stones@1`);
+  await page.getByRole("switch", { name: /Blind/ }).check();
   await page.getByLabel("Prompt", { exact: true }).fill("What colour is stone 3?");
   await page.getByRole("button", { name: "Ask them" }).click();
   await page.getByRole("button", { name: "Left", exact: true }).click({ timeout: 4 * MINUTES });
   await page.getByText(/Kept: left\. Left was/).waitFor();
   await page.getByRole("tab", { name: "Votes" }).click();
   await page.getByRole("cell", { name: "stones@1" }).first().waitFor();
+});
 
-  // Promote; who did it is kept.
+test("the version is promoted, and who did it is kept", async () => {
+  const { page } = watched;
   await page.getByRole("navigation").getByRole("link", { name: "Models" }).click();
   await page.getByRole("link", { name: "stones@1" }).first().click();
   await page.getByRole("tab", { name: "Stage" }).click();
   await page.getByRole("button", { name: "Promote to production" }).click();
   await page.getByRole("button", { name: "Yes, make it production" }).click();
   await page.getByText(/candidate → production by owner/).waitFor();
+});
 
-  // Chat with what the name stands for now.
-  await page.getByRole("link", { name: "Talk to it" }).click();
+test("the promoted model answers, and its request is found in the log by its words", async () => {
+  const { page, faults } = watched;
+  await page.goto(`${URL}/console/playground?model=stones`);
   await page.getByLabel("Prompt", { exact: true }).fill("What colour is the very last {{what}}?");
   await page.getByLabel("what", { exact: true }).fill("pebble");
   await page.getByRole("button", { name: "Send" }).click();
   await page.getByText(/tokens in · \d+ out/).waitFor({ timeout: 2 * MINUTES });
   await page.getByRole("tab", { name: "boto3" }).click();
   await page.getByText("client.converse(").waitFor();
-
-  // Find it in the log, by its words.
   await page.getByRole("navigation").getByRole("link", { name: "Traffic" }).click();
   await page.getByLabel("Words").fill("very last pebble");
   const row = page.getByRole("button", { name: /chat of stones@1, status 200/ });

@@ -78,7 +78,7 @@ test("a stream without a token, and one that breaks off", async () => {
   await page.getByText("No token yet.").waitFor();
   free();
   await page.getByText("The answer broke off").waitFor();
-  await page.getByText("Half of").waitFor();
+  await page.getByText("Half of", { exact: true }).waitFor();
   await page.context().close();
 });
 
@@ -120,7 +120,7 @@ test("two megabytes of pasted rows, and of pasted prompt", async () => {
   const { page, faults } = await open(browser);
   await signIn(page, "/data");
   await page.getByRole("button", { name: "Paste rows" }).click();
-  await page.getByLabel("Rows").focus();
+  await page.getByLabel("Rows", { exact: true }).focus();
   await page.evaluate(PASTE(14_000));
   await page.getByText("2.0 MB were pasted").waitFor();
   await page.getByRole("button", { name: "Keep and check" }).click();

@@ -1,4 +1,4 @@
-import { Anchor, Button, Group, List, Progress, Select, SimpleGrid, Stack, Stepper, Text } from "@mantine/core";
+import { Anchor, Button, Group, List, Progress, Select, SimpleGrid, Stack, Text, Timeline } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { Link, useNavigate } from "react-router";
@@ -45,47 +45,37 @@ function Start() {
   const bases = [...new Set([base, ...(known.data?.data ?? []).filter((each) => each.train.lora).map((each) => each.id)])];
   return (
     <Part title="Start here">
-      <Stepper active={file ? 1 : 0} orientation="vertical" size="sm" allowNextStepsSelect={false}>
-        <Stepper.Step
-          label="Drop a file"
-          description={
-            <Stack gap="xs" py="xs">
-              {file ? (
-                <Text size="sm">
-                  {file.filename}, {bytes(file.bytes)}
-                </Text>
-              ) : (
-                <Drop take={(chosen) => void take(chosen)} busy={busy} />
-              )}
-              <Failed error={error} />
-            </Stack>
-          }
-        />
-        <Stepper.Step
-          label="Pick a base"
-          description={<Select aria-label="Base" data={bases} value={base} onChange={(value) => value && setBase(value)} maw={360} py="xs" />}
-        />
-        <Stepper.Step
-          label="Go"
-          description={
-            <Group py="xs">
-              <Button
-                disabled={!file}
-                onClick={() => file && void go(`/data/file?${new URLSearchParams({ file: file.id, model: base })}`)}
-              >
-                Check the file
-              </Button>
-              <Button
-                variant="default"
-                disabled={!file}
-                onClick={() => file && void go(`/train?${new URLSearchParams({ data: file.id, model: base })}`)}
-              >
-                Train
-              </Button>
-            </Group>
-          }
-        />
-      </Stepper>
+      <Timeline active={file ? 1 : -1} bulletSize={30} lineWidth={2}>
+        <Timeline.Item title="Drop a file" bullet="1">
+          <Stack gap="xs" py="xs">
+            {file ? (
+              <Text size="sm">
+                {file.filename}, {bytes(file.bytes)}
+              </Text>
+            ) : (
+              <Drop take={(chosen) => void take(chosen)} busy={busy} />
+            )}
+            <Failed error={error} />
+          </Stack>
+        </Timeline.Item>
+        <Timeline.Item title="Pick a base" bullet="2">
+          <Select aria-label="Base" data={bases} value={base} onChange={(value) => value && setBase(value)} maw={360} py="xs" />
+        </Timeline.Item>
+        <Timeline.Item title="Go" bullet="3">
+          <Group py="xs">
+            <Button disabled={!file} onClick={() => file && void go(`/data/file?${new URLSearchParams({ file: file.id, model: base })}`)}>
+              Check the file
+            </Button>
+            <Button
+              variant="default"
+              disabled={!file}
+              onClick={() => file && void go(`/train?${new URLSearchParams({ data: file.id, model: base })}`)}
+            >
+              Train
+            </Button>
+          </Group>
+        </Timeline.Item>
+      </Timeline>
     </Part>
   );
 }
