@@ -99,8 +99,10 @@ test("the promoted model answers, and its request is found in the log by its wor
   await page.getByRole("tab", { name: "boto3" }).click();
   await page.getByText("client.converse(").waitFor();
   await page.getByRole("navigation").getByRole("link", { name: "Traffic" }).click();
+  const searched = page.waitForResponse((answer) => answer.url().includes("contains="));
   await page.getByLabel("Words").fill("very last pebble");
-  const row = page.getByRole("button", { name: /chat of stones@1, status 200/ });
+  await searched;
+  const row = page.getByRole("button", { name: /chat stones@1 200/ }).first();
   await row.waitFor();
   await row.click();
   await page.getByRole("button", { name: "Good answer" }).click();

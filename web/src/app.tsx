@@ -24,7 +24,7 @@ const Nowhere = lazy(() => import("./pages/nowhere"));
 
 const theme = createTheme({
   primaryColor: "cyan",
-  primaryShade: { light: 9, dark: 8 },
+  primaryShade: 9,
   autoContrast: true,
   defaultRadius: "md",
   cursorType: "pointer",

@@ -11,6 +11,7 @@ import { Page, Part } from "../parts/page";
 import { Empty, Failed, Waiting } from "../parts/said";
 import { State } from "../parts/state";
 import { count } from "../parts/words";
+import { Wide } from "../parts/wide";
 import { NameSelect } from "./names";
 import { Times } from "./playground";
 import { EMPTY } from "./recipe";
@@ -173,7 +174,7 @@ function Standings() {
   return (
     <Stack>
       <Part title="How they stand">
-        <Table.ScrollContainer minWidth={560}>
+        <Wide minWidth={560} label="Standings">
           <Table>
             <Table.Thead>
               <Table.Tr>
@@ -200,7 +201,7 @@ function Standings() {
               ))}
             </Table.Tbody>
           </Table>
-        </Table.ScrollContainer>
+        </Wide>
       </Part>
       <Part title="Votes">
         <Stack gap="sm">

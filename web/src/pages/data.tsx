@@ -10,6 +10,7 @@ import { Drop } from "../parts/drop";
 import { Page, Part } from "../parts/page";
 import { Empty, Failed, Waiting } from "../parts/said";
 import { bytes, when } from "../parts/words";
+import { Wide } from "../parts/wide";
 
 /** Characters from which a paste is kept aside: a field of megabytes halts the browser. */
 const LARGE = 200_000;
@@ -64,7 +65,7 @@ export default function Data() {
         {kept.isPending && <Waiting />}
         {kept.data && rows.length === 0 && <Empty>There is none yet.</Empty>}
         {rows.length > 0 && (
-          <Table.ScrollContainer minWidth={420}>
+          <Wide minWidth={420} label="Files">
             <Table verticalSpacing="xs">
               <Table.Thead>
                 <Table.Tr>
@@ -95,7 +96,7 @@ export default function Data() {
                 ))}
               </Table.Tbody>
             </Table>
-          </Table.ScrollContainer>
+          </Wide>
         )}
       </Part>
     </Page>

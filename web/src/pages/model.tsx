@@ -10,6 +10,7 @@ import { Page, Part } from "../parts/page";
 import { Failed, Waiting } from "../parts/said";
 import { State } from "../parts/state";
 import { when } from "../parts/words";
+import { Wide } from "../parts/wide";
 import { Lineage } from "./lineage";
 import { models } from "../client/queries";
 import { Samples } from "./samples";
@@ -107,7 +108,7 @@ function Scores({ model }: { model: Schemas["ShownModel"] }) {
     <Stack>
       <Part title={`${report.set}: ${report.verdict}`} side={<State is={report.verdict} />}>
         <Text mb="sm">{sentence}</Text>
-        <Table.ScrollContainer minWidth={420}>
+        <Wide minWidth={420} label="Scores">
           <Table>
             <Table.Thead>
               <Table.Tr>
@@ -130,7 +131,7 @@ function Scores({ model }: { model: Schemas["ShownModel"] }) {
               ))}
             </Table.Tbody>
           </Table>
-        </Table.ScrollContainer>
+        </Wide>
       </Part>
       <Part title="Answers">
         <Samples report={report} />

@@ -8,6 +8,7 @@ import { Page, Part } from "../parts/page";
 import { Empty, Failed, Waiting } from "../parts/said";
 import { State } from "../parts/state";
 import { count, size, when } from "../parts/words";
+import { Wide } from "../parts/wide";
 import { Lineage } from "./lineage";
 
 export default function Models() {
@@ -38,7 +39,7 @@ function Made({ rows }: { rows: Schemas["ShownModel"][] }) {
   return (
     <SimpleGrid cols={1} spacing="md">
       <Part title="Versions">
-        <Table.ScrollContainer minWidth={640}>
+        <Wide minWidth={640} label="Versions">
           <Table verticalSpacing="xs">
             <Table.Thead>
               <Table.Tr>
@@ -82,7 +83,7 @@ function Made({ rows }: { rows: Schemas["ShownModel"][] }) {
               ))}
             </Table.Tbody>
           </Table>
-        </Table.ScrollContainer>
+        </Wide>
       </Part>
       <Part title="Lineage">
         <Lineage models={rows} />
@@ -98,7 +99,7 @@ function Bases() {
   const mark = (yes: boolean | undefined) => (yes ? <Badge variant="light" color="green" tt="none">yes</Badge> : <Text size="sm" c="dimmed">no</Text>);
   return (
     <Part title="Bases that are known, and what this machine can do with each">
-      <Table.ScrollContainer minWidth={700}>
+      <Wide minWidth={700} label="Bases">
         <Table verticalSpacing={4}>
           <Table.Thead>
             <Table.Tr>
@@ -122,7 +123,7 @@ function Bases() {
             ))}
           </Table.Tbody>
         </Table>
-      </Table.ScrollContainer>
+      </Wide>
     </Part>
   );
 }

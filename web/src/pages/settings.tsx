@@ -9,6 +9,7 @@ import { Copied } from "../parts/copy";
 import { Page, Part } from "../parts/page";
 import { Empty, Failed, Waiting } from "../parts/said";
 import { bytes, count, when } from "../parts/words";
+import { Wide } from "../parts/wide";
 import { Value } from "./train";
 
 export default function Settings() {
@@ -58,7 +59,7 @@ function Keys() {
       {found.isPending && <Waiting />}
       {found.data && rows.length === 0 && <Empty>There is none: this machine asks for no key. With the first one, everybody is asked.</Empty>}
       {rows.length > 0 && (
-        <Table.ScrollContainer minWidth={640}>
+        <Wide minWidth={640} label="Keys">
           <Table verticalSpacing="xs">
             <Table.Thead>
               <Table.Tr>
@@ -93,7 +94,7 @@ function Keys() {
               ))}
             </Table.Tbody>
           </Table>
-        </Table.ScrollContainer>
+        </Wide>
       )}
       <Modal opened={open} onClose={dialog.close} title="A new key">
         {open && <NewKey first={!who.data?.key} done={() => queries.invalidateQueries({ queryKey: ["keys"] })} />}
@@ -203,7 +204,7 @@ function Server() {
   return (
     <Stack>
       <Part title="How it is set">
-        <Table.ScrollContainer minWidth={420}>
+        <Wide minWidth={420} label="Settings">
           <Table>
             <Table.Tbody>
               {rows.map(([name, value, variable]) => (
@@ -219,7 +220,7 @@ function Server() {
               ))}
             </Table.Tbody>
           </Table>
-        </Table.ScrollContainer>
+        </Wide>
         <Text size="xs" c="dimmed" mt="xs">
           The environment says all of it, and a restart reads it anew.
         </Text>

@@ -128,7 +128,6 @@ function Rows({ rows, more, busy, fetchMore, choose, refresh }: { rows: Row[]; m
                   className="log-row"
                   style={{ position: "absolute", top: 0, height: item.size, transform: `translateY(${item.start}px)` }}
                   onClick={() => choose(row)}
-                  aria-label={`${row.operation} of ${row.asked}, status ${row.status}, ${when(row.at)}`}
                 >
                   <span>{new Date(row.at).toLocaleString(undefined, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit" })}</span>
                   <span>{row.operation}</span>

@@ -11,6 +11,7 @@ import { Page, Part } from "../parts/page";
 import { Empty, Failed, Waiting } from "../parts/said";
 import { State } from "../parts/state";
 import { bytes, count, duration, when } from "../parts/words";
+import { Wide } from "../parts/wide";
 import { Knobs } from "./knobs";
 import { type Draft, EMPTY, recipeOf } from "./recipe";
 
@@ -286,7 +287,7 @@ function Jobs() {
       {found.isPending && <Waiting />}
       {found.data && rows.length === 0 && <Empty>There is no job yet.</Empty>}
       {rows.length > 0 && (
-        <Table.ScrollContainer minWidth={560}>
+        <Wide minWidth={560} label="Jobs">
           <Table verticalSpacing="xs">
             <Table.Thead>
               <Table.Tr>
@@ -337,7 +338,7 @@ function Jobs() {
               ))}
             </Table.Tbody>
           </Table>
-        </Table.ScrollContainer>
+        </Wide>
       )}
     </Part>
   );
