@@ -1,4 +1,4 @@
-"""A real server with a key and the built console, and Chromium's tests of it. Without Node or Chromium they are skipped."""
+"""A real server with a key and the built console, and Chromium's tests of it; skipped without Node or Chromium."""
 
 from __future__ import annotations
 
