@@ -19,7 +19,11 @@ export class Failure extends Error {
 
 export const SILENT = "The server does not answer. Look whether pumice serve still runs, then try again.";
 
-export const client = createClient<paths>({ baseUrl: window.location.origin, headers: OWN });
+export const client = createClient<paths>({
+  baseUrl: window.location.origin,
+  headers: OWN,
+  fetch: (request) => globalThis.fetch(request),
+});
 
 interface Answer<T> {
   data?: T;

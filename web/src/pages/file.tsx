@@ -171,7 +171,7 @@ function Findings({ found, file }: { found: Schemas["Checked"]; file: string }) 
 
 function Told({ finding }: { finding: Finding }) {
   return (
-    <Text size="sm" className="wrap">
+    <Text component="div" size="sm" className="wrap">
       <Badge variant="light" color="red" mr="xs" tt="none">
         {finding.line}:{finding.column}
       </Badge>

@@ -9,6 +9,8 @@ interface Props {
   change: (words: Words) => void;
 }
 
+const ORDER: ("label" | "input" | "error" | "description")[] = ["label", "input", "error", "description"];
+
 export function Knobs({ knobs, words, change }: Props) {
   return (
     <SimpleGrid cols={{ base: 1, xs: 2 }} spacing="sm">
@@ -21,7 +23,7 @@ export function Knobs({ knobs, words, change }: Props) {
 
 function Field({ knob, word, set }: { knob: Knob; word: string; set: (word: string) => void }) {
   const standard = knob.default === null || knob.default === undefined ? "" : String(knob.default);
-  const shared = { label: knob.name, description: knob.about.replaceAll("`", ""), required: knob.required, inputWrapperOrder: ["label", "input", "description"] as ("label" | "input" | "description")[] };
+  const shared = { label: knob.name, description: knob.about.replaceAll("`", ""), required: knob.required, inputWrapperOrder: ORDER };
   if (knob.kind === "switch" || knob.kind === "choice") {
     const choices = knob.kind === "switch" ? ["true", "false"] : knob.choices;
     return (

@@ -22,7 +22,8 @@ export function layOut(models: Link[]): Node[] {
     if (!model || seen.has(id)) return 0;
     return 1 + depth(model.parent, seen.add(id));
   };
-  const children = Map.groupBy(models, (model) => model.parent);
+  const children = new Map<string, Link[]>();
+  for (const model of models) children.set(model.parent, [...(children.get(model.parent) ?? []), model]);
   const nodes: Node[] = [];
   let row = 0;
   const place = (id: string) => {

@@ -5,11 +5,12 @@ export interface Piece {
 }
 
 const MOST = 1500;
+const WORDS = /\s*\S+(?:\s+$)?|^\s+$/g;
 
 /** Both texts in pieces; beyond 1,500 words nothing is compared. */
 export function differ(one: string, other: string): [Piece[], Piece[]] {
-  const left = one.match(/\s*\S+|\s+$/g) ?? [];
-  const right = other.match(/\s*\S+|\s+$/g) ?? [];
+  const left = one.match(WORDS) ?? [];
+  const right = other.match(WORDS) ?? [];
   if (left.length > MOST || right.length > MOST) return [[{ text: one, same: true }], [{ text: other, same: true }]];
   const width = right.length + 1;
   const table = new Uint16Array((left.length + 1) * width);
