@@ -15,7 +15,7 @@ install: .venv/ready pumice/api/static/index.html
 # The console, out of web/; everything else works without it.
 WEB := $(shell find web -type f -not -path 'web/node_modules/*' -not -name schema.d.ts -not -name openapi.json 2>/dev/null)
 pumice/api/static/index.html: .venv/ready $(WEB) $(wildcard pumice/api/console/*.py pumice/api/openai/*.py)
-	@scripts/build-console.sh $(BIN)/python
+	@scripts/console.sh build $(BIN)/python
 
 quickstart: .venv/ready
 	$(BIN)/pumice quickstart
@@ -24,9 +24,11 @@ quickstart: .venv/ready
 # of two trainings at once, spinning, each would take the cores from the very threads that it waits for.
 test: install
 	OMP_WAIT_POLICY=passive $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	scripts/console.sh test
 
 lint: install
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/pytest tests/house
+	scripts/console.sh lint
 
 # About two hours; `make bench DATA=rows.json` trains on those rows instead of made-up ones.
 bench: install
