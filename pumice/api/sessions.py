@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
+from starlette.requests import cookie_parser
 from starlette.types import Scope
 
 from pumice.api.identity import Valid
@@ -51,6 +51,8 @@ class Sessions:
         return key
 
     def _opened(self, sealed: str) -> str | None:
+        if not sealed.isascii():
+            return None
         try:
             text = self._vault.open(sealed)
         except InputError:
@@ -72,8 +74,5 @@ def check_own(scope: Scope) -> None:
 
 
 def _cookie(headers: Headers) -> str | None:
-    try:
-        found = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-    except CookieError:
-        return None
-    return found.value if found else None
+    # Other programs on localhost have cookies, too, of any form.
+    return cookie_parser(headers.get("cookie", "")).get(COOKIE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 import numpy as np
 from sqlalchemy import Engine, or_, select
@@ -56,6 +57,24 @@ def curve(database: Engine, start: datetime, end: datetime, step: timedelta, mod
             if first is not None:
                 heap.first.append(first)
     return [_point(start + place * step, heaps[place]) for place in range(-(-(end - start) // step))]
+
+
+class Failed(NamedTuple):
+    """A request that was not answered."""
+
+    id: str
+    at: datetime
+    operation: str
+    asked: str
+    status: int
+
+
+def failed(database: Engine, most: int) -> list[Failed]:
+    """The newest requests that were refused or failed."""
+    log = requests.c
+    wanted = select(*(log[name] for name in Failed._fields)).where(log.status >= 400)
+    with database.connect() as connection:
+        return [Failed(*row) for row in connection.execute(wanted.order_by(log.at.desc(), log.id.desc()).limit(most))]
 
 
 def _point(at: datetime, heap: _Heap) -> Point:

@@ -6,7 +6,7 @@ Knows no models. What was said becomes rows to train on in `rows_of`.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -89,7 +89,7 @@ class Feedback:
 
 
 def preferences(
-    votes: Sequence[Vote], asked: Sequence[Request], said: Mapping[str, Opinion]
+    votes: Sequence[Vote], asked: Iterable[Request], said: Mapping[str, Opinion]
 ) -> Iterator[dict[str, Any]]:
     """Rows with a chosen and a rejected answer: what won a vote, and what was mended."""
     for vote in votes:
@@ -104,7 +104,7 @@ def preferences(
             yield {"prompt": prompt, "chosen": opinion.edit, "rejected": spoken[-1]["content"]}
 
 
-def instructions(asked: Sequence[Request], said: Mapping[str, Opinion]) -> Iterator[dict[str, Any]]:
+def instructions(asked: Iterable[Request], said: Mapping[str, Opinion]) -> Iterator[dict[str, Any]]:
     """Rows that are conversations: what was asked with its answer, mended where somebody mended it."""
     for request in asked:
         opinion, spoken = said.get(request.id), conversation(request)

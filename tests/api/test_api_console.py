@@ -262,7 +262,7 @@ def test_the_schema_tells_all_of_it(live: Live) -> None:
     assert {path.split("/")[2] for path in written} == WORDS
     assert "text/event-stream" in paths["/api/jobs/{job_id}/events"]["responses"]["200"]["content"]
     names = {each["name"] for each in paths["/api/requests"]["parameters"]}
-    assert names == {"model", "key", "status", "variant", "contains", "before", "limit"}
+    assert names == {"model", "key", "status", "variant", "bodies", "contains", "before", "limit"}
     shown = schema["components"]["schemas"]["ShownKey"]["properties"]
     assert not {"secret_sha256", "signing_secret"} & set(shown)
 

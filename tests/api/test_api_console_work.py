@@ -165,7 +165,12 @@ def test_a_mended_answer_and_votes_become_rows_to_train_on(server: httpx.Client)
     end = time.monotonic() + 30
     while not (rows := server.get("/api/requests", params={"contains": "Mend me"}).json()["data"]):
         assert time.monotonic() < end
-    said = {"request": rows[0]["id"], "thumb": "down", "edit": "A better answer."}
+    id = rows[0]["id"]
+    (bare,) = server.get("/api/requests", params={"contains": "Mend me", "bodies": False}).json()["data"]
+    assert (bare["id"], bare["request"], bare["response"]) == (id, None, None)
+    assert server.get(f"/api/requests/{id}").json() == rows[0]
+    assert server.get("/api/requests/req-none").status_code == 404
+    said = {"request": id, "thumb": "down", "edit": "A better answer."}
     assert server.post("/api/feedback", json=said).json()["edit"] == "A better answer."
     vote(server, "tuned", "plain", "left")
     made = server.post("/api/datasets", json={"kind": "preference", "name": "judged"}).json()
@@ -174,7 +179,7 @@ def test_a_mended_answer_and_votes_become_rows_to_train_on(server: httpx.Client)
     mended = [row for row in content if row["chosen"] == "A better answer."]
     assert [row["rejected"] for row in mended] == [answer]
     assert server.post("/api/checks", json={"file": made["id"]}).json()["check"]["kind"] == "preference"
-    chats = server.post("/api/datasets", json={"kind": "instruction", "name": "asked", "requests": [rows[0]["id"]]})
+    chats = server.post("/api/datasets", json={"kind": "instruction", "name": "asked", "requests": [id]})
     (row,) = (json.loads(line) for line in server.get(f"/v1/files/{chats.json()['id']}/content").text.splitlines())
     assert row["messages"][-1] == {"role": "assistant", "content": "A better answer."}
     missing = server.post("/api/datasets", json={"kind": "instruction", "name": "asked", "requests": ["req-none"]})

@@ -14,6 +14,7 @@ from pumice.api.openai.stored import Files
 from pumice.api.platform import Platform
 from pumice.engine.contract import Stats
 from pumice.records import JobState
+from pumice.traffic import curves
 from pumice.traffic.curves import curve
 
 TROUBLES = 5
@@ -84,8 +85,7 @@ def _overview(platform: Platform, engines: list[tuple[Path, str, Stats]]) -> Ove
     ]
     refused = [
         Trouble(at=each.at, what=f"{each.operation} of {each.asked or 'no model'}: {each.status}", request=each.id)
-        for each in platform.log.find(200)
-        if each.status >= 400
+        for each in curves.failed(platform.database, TROUBLES)
     ]
     return Overview(
         running=shown(JobState.RUNNING),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -22,11 +22,13 @@ from pumice.records import Request
 from pumice.traffic import feedback
 from pumice.traffic.curves import Point, curve
 from pumice.traffic.feedback import Feedback, Opinion, Rows, Thumb
+from pumice.traffic.log import Log
 
 POINTS = 48
 """Of a curve."""
 MOST = 10_000
 """Requests that a data set is made of."""
+PAGE = 200
 
 
 class ShownRequest(Row):
@@ -102,7 +104,7 @@ class DatasetRequest(BaseModel):
 
 
 def router(platform: Platform) -> APIRouter:
-    """The six routes."""
+    """The seven routes."""
     routes, said = APIRouter(tags=["traffic"]), Feedback(platform.documents)
 
     @routes.get("/requests")
@@ -113,11 +115,21 @@ def router(platform: Platform) -> APIRouter:
         variant: str | None = None,
         contains: str | None = None,
         before: str | None = None,
+        bodies: bool = True,
         limit: Annotated[int, Query(ge=1, le=1000)] = 50,
     ) -> Listed[ShownRequest]:
         """What was asked, the newest first. `before` is the last id of the page before, `contains` is for bodies."""
-        found = await asyncio.to_thread(platform.log.find, limit + 1, before, model, key, status, contains, variant)
+        wanted = (before, model, key, status, contains, variant, bodies)
+        found = await asyncio.to_thread(platform.log.find, limit + 1, *wanted)
         return listed([ShownRequest.model_validate(each) for each in found[:limit]], len(found) > limit)
+
+    @routes.get("/requests/{request_id}")
+    async def get_request(request_id: str) -> ShownRequest:
+        """One request with its bodies, where they were kept."""
+        found = await asyncio.to_thread(platform.log.get, request_id)
+        if found is None:
+            raise _gone(request_id)
+        return ShownRequest.model_validate(found)
 
     @routes.get("/traffic")
     async def traffic(hours: Annotated[float, Query(gt=0, le=24 * 90)] = 24, model: str | None = None) -> Traffic:
@@ -151,6 +163,29 @@ def router(platform: Platform) -> APIRouter:
     return routes
 
 
+def _newest(log: Log) -> Iterator[Request]:
+    """The newest requests, a page at a time: their bodies may be large."""
+    last: str | None = None
+    for _ in range(MOST // PAGE):
+        page = log.find(PAGE, last)
+        yield from page
+        if len(page) < PAGE:
+            return
+        last = page[-1].id
+
+
+def _named(log: Log, ids: list[str]) -> Iterator[Request]:
+    for id in dict.fromkeys(ids):
+        found = log.get(id)
+        if found is None:
+            raise _gone(id)
+        yield found
+
+
+def _gone(id: str) -> Refusal:
+    return Refusal(404, f"The log has no request {id!r}.", "request_id", "request_not_found")
+
+
 def _variants(platform: Platform) -> list[ShownVariant]:
     return [
         ShownVariant(
@@ -167,12 +202,7 @@ def _variants(platform: Platform) -> list[ShownVariant]:
 
 def _dataset(platform: Platform, said: Feedback, asked: DatasetRequest) -> FileObject:
     platform.log.flush()
-    found: Sequence[Request] = platform.log.find(MOST)
-    if asked.requests is not None:
-        chosen = frozenset(asked.requests)
-        found = [request for request in found if request.id in chosen]
-        if missing := chosen - {request.id for request in found}:
-            raise Refusal(404, f"The log has no request {min(missing)!r}.", "requests", "request_not_found")
+    found = _newest(platform.log) if asked.requests is None else _named(platform.log, asked.requests)
     opinions = said.opinions()
     if asked.kind == "preference":
         votes = said.votes() if asked.requests is None else ()

@@ -55,6 +55,7 @@ function Log() {
       ...(/^\d+$/.test(filters.status) && { status: Number(filters.status) }),
       ...(filters.key && { key: filters.key }),
       ...(filters.variant && { variant: filters.variant }),
+      bodies: false,
       limit: PAGE,
     }),
     [filters],
@@ -85,7 +86,7 @@ function Log() {
         <Rows rows={rows} more={log.hasNextPage} busy={log.isFetchingNextPage} fetchMore={() => void log.fetchNextPage()} choose={setChosen} refresh={() => void log.refetch()} />
       )}
       <Drawer opened={chosen !== null} onClose={() => setChosen(null)} position="right" size="lg" title={chosen?.id ?? ""} styles={{ title: { overflowWrap: "anywhere" } }}>
-        {chosen && <One row={chosen} key={chosen.id} />}
+        {chosen && <Whole id={chosen.id} key={chosen.id} />}
       </Drawer>
     </Stack>
   );
@@ -146,6 +147,15 @@ function Rows({ rows, more, busy, fetchMore, choose, refresh }: { rows: Row[]; m
       </div>
     </Part>
   );
+}
+
+function Whole({ id }: { id: string }) {
+  const found = useQuery({
+    queryKey: ["request", id],
+    queryFn: () => ask(client.GET("/api/requests/{request_id}", { params: { path: { request_id: id } } })),
+  });
+  if (found.error) return <Failed error={found.error} retry={() => void found.refetch()} />;
+  return found.data ? <One row={found.data} /> : <Waiting />;
 }
 
 function One({ row }: { row: Row }) {
