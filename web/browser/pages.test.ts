@@ -47,7 +47,7 @@ for (const colorScheme of ["light", "dark"] as const) {
         if (process.env["CONSOLE_PAINT"]) found.push(`${path} painted after ${Math.round(painted)} ms`);
         found.push(...(await seriousFindings(page)).map((each) => `${path}: ${each}`));
         if (OUT) {
-          const name = path.split("?")[0]?.split("/").filter(Boolean).map((part) => part.replace(/-[0-9a-f]{4}$/, "")).join("-") || "home";
+          const name = path.split("?")[0]?.replace(/^\/train\/.+/, "train-job").replace(/^\/models\/.+/, "models-model").split("/").filter(Boolean).join("-") || "home";
           await page.screenshot({ path: `${OUT}/${name}-${colorScheme}-${width}.png` });
         }
       }

@@ -1,9 +1,10 @@
 import { MantineProvider, createTheme } from "@mantine/core";
-import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
+import { QueryClient, QueryClientProvider, useQuery } from "@tanstack/react-query";
 import { Suspense, lazy } from "react";
-import { BrowserRouter, Route, Routes } from "react-router";
+import { BrowserRouter, Navigate, Route, Routes } from "react-router";
 
 import { Failure } from "./client";
+import { session } from "./client/queries";
 import { Waiting } from "./parts/said";
 import { Shell } from "./parts/shell";
 import { Session } from "./session";
@@ -21,6 +22,12 @@ const Playground = lazy(() => import("./pages/playground"));
 const Traffic = lazy(() => import("./pages/traffic"));
 const Settings = lazy(() => import("./pages/settings"));
 const Nowhere = lazy(() => import("./pages/nowhere"));
+
+/** Where one comes in: a key that may only ask goes where it may. */
+function First() {
+  const who = useQuery(session);
+  return who.data?.role === "invoke" ? <Navigate to="/playground" replace /> : <Home />;
+}
 
 const theme = createTheme({
   primaryColor: "cyan",
@@ -49,7 +56,7 @@ export function App({ nonce }: { nonce: string }) {
             <Shell>
               <Suspense fallback={<Waiting />}>
                 <Routes>
-                  <Route index element={<Home />} />
+                  <Route index element={<First />} />
                   <Route path="data" element={<Data />} />
                   <Route path="data/file" element={<File />} />
                   <Route path="train" element={<Train />} />

@@ -1,4 +1,4 @@
-import { Anchor, Button, Group, List, Progress, Select, SimpleGrid, Stack, Text, Timeline } from "@mantine/core";
+import { Anchor, Button, Group, List, Select, SimpleGrid, Stack, Text, Timeline } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { Link, useNavigate } from "react-router";
@@ -103,7 +103,6 @@ function Now({ now }: { now: Schemas["Overview"] }) {
                   <State is={job.state} />
                 </Group>
               ))}
-              {now.running.length > 0 && <Progress value={100} animated aria-label="A job is running" />}
             </Stack>
           )}
         </Part>

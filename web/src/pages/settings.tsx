@@ -122,6 +122,7 @@ function NewKey({ first, done }: { first: boolean; done: () => Promise<void> }) 
   const [role, setRole] = useState<Schemas["Role"]>(first ? "admin" : "invoke");
   const [rate, setRate] = useState<number | string>("");
   const [tokens, setTokens] = useState<number | string>("");
+  const queries = useQueryClient();
   const make = useMutation({
     mutationFn: () =>
       ask(
@@ -129,14 +130,18 @@ function NewKey({ first, done }: { first: boolean; done: () => Promise<void> }) 
           body: { name, role, requests_per_minute: Number(rate) || null, tokens_per_day: Number(tokens) || null },
         }),
       ),
-    // With the first key this page itself is asked for one: what was made must stay to be seen.
-    onSuccess: () => (first ? undefined : done()),
+    onSuccess: async (made) => {
+      // From the first key on this page is asked for one, too.
+      if (first) await ask(client.POST("/api/session", { body: { key: made.secret } }));
+      await queries.invalidateQueries({ queryKey: session.queryKey });
+      await done();
+    },
   });
   if (make.data) {
     return (
       <Stack>
         <Alert color="yellow" variant="light" title="Copy it now">
-          It is shown this once.{first && " From now on this server asks for a key; sign in with this one."}
+          It is shown this once.{first && " From now on this server asks for a key; this browser is signed in with it."}
         </Alert>
         <Text size="sm" fw={600}>
           For OpenAI's clients

@@ -23,6 +23,9 @@ const PAGES = [
 export function Shell({ children }: { children: ReactNode }) {
   const [open, { toggle, close }] = useDisclosure();
   const place = useLocation();
+  const who = useQuery(session);
+  // A key that may only ask finds the one page that asks.
+  const pages = who.data?.role === "invoke" ? PAGES.filter(([path]) => path === "/playground") : PAGES;
   useEffect(() => close(), [place, close]);
   return (
     <AppShell
@@ -48,7 +51,7 @@ export function Shell({ children }: { children: ReactNode }) {
       </AppShell.Header>
       <AppShell.Navbar p="xs" aria-label="Pages">
         <Stack gap={2}>
-          {PAGES.map(([path, name]) => (
+          {pages.map(([path, name]) => (
             <NavLink
               key={path}
               component={Link}
