@@ -35,7 +35,7 @@ ASK = [{"role": "user", "content": "Hello"}]
 READ = ("/api/jobs", "/api/jobs/{job_id}", "/api/jobs/{job_id}/events", "/api/requests", "/api/keys")
 WORDS = {
     "catalogue", "checks", "datasets", "doctor", "estimates", "feedback", "jobs", "keys", "methods", "models",
-    "overview", "requests", "session", "settings", "traffic", "variants", "votes",
+    "overview", "prompts", "requests", "session", "settings", "traffic", "variants", "votes",
 }  # fmt: skip
 """What stands behind `/api/`."""
 

@@ -218,3 +218,15 @@ def test_the_first_page_and_the_settings(server: httpx.Client, home: Home) -> No
     assert {each["folder"] for each in settings["used"]} >= {"models", "files"}
     assert server.get("/api/doctor").json()["examination"]["machine"]["cores"] >= 1
     assert server.get("/api/session").json() == {"key": None, "role": "admin", "version": settings["version"]}
+
+
+def test_a_kept_template_is_filled_in_and_no_file_is_read(server: httpx.Client) -> None:
+    found = {each["name"]: each for each in server.get("/api/prompts").json()["data"]}
+    assert {"qa", "summarise", "classify", "translate"} <= set(found)
+    assert found["qa"]["variables"] == []
+    filled = server.post("/api/prompts/filled", json={"template": "qa", "question": "What colour is it?"}).json()
+    assert filled["user"].endswith("What colour is it?")
+    lacking = server.post("/api/prompts/filled", json={"template": "translate", "question": "Stone"})
+    assert (lacking.status_code, "translate:" in lacking.text) == (400, True)
+    for word in ("/etc/passwd.jinja", "nobody"):
+        assert server.post("/api/prompts/filled", json={"template": word, "question": "?"}).status_code in (400, 404)

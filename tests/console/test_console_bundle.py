@@ -1,4 +1,4 @@
-"""The built console is small, and neither it nor the list of its packages names a place that it would be loaded from."""
+"""The built console is small, and neither it nor the list of its packages names a place to be loaded from."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from pumice.api.console import (
     jobs,
     models,
     overview,
+    prompts,
     session,
     settings,
     traffic,
@@ -22,7 +23,7 @@ from pumice.api.platform import Platform
 def router(platform: Platform, keys: Identity) -> APIRouter:
     """Everything under `/api`."""
     routes = APIRouter(prefix="/api")
-    for part in (overview, checks, training, jobs, models, votes, traffic):
+    for part in (overview, checks, training, jobs, models, votes, prompts, traffic):
         routes.include_router(part.router(platform))
     routes.include_router(session.router(keys))
     routes.include_router(settings.router(platform, keys))

@@ -40,3 +40,4 @@ export const catalogue = queryOptions({
 export const names = queryOptions({ queryKey: ["names"], queryFn: () => ask(client.GET("/v1/models")) });
 export const votes = queryOptions({ queryKey: ["votes"], queryFn: () => ask(client.GET("/api/votes")) });
 export const feedback = queryOptions({ queryKey: ["feedback"], queryFn: () => ask(client.GET("/api/feedback")) });
+export const prompts = queryOptions({ queryKey: ["prompts"], queryFn: () => ask(client.GET("/api/prompts")) });

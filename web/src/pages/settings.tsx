@@ -117,7 +117,9 @@ function Keys() {
   );
 }
 
-function NewKey({ first, done }: { first: boolean; done: () => Promise<void> }) {
+function NewKey({ first: now, done }: { first: boolean; done: () => Promise<void> }) {
+  // As it was when the dialog opened: with the key that is made here it is the first no more.
+  const [first] = useState(now);
   const [name, setName] = useState("");
   const [role, setRole] = useState<Schemas["Role"]>(first ? "admin" : "invoke");
   const [rate, setRate] = useState<number | string>("");
