@@ -19,6 +19,9 @@ import { Samples, Side } from "./samples";
 import { useSlow } from "./slow";
 import { DataSelect, ModelSelect } from "./train";
 
+/** Votes without which chance cannot be told from a difference; the server says so, too. */
+const FEWEST = 6;
+
 type Choice = "left" | "right" | "both" | "neither";
 
 export default function Compare() {
@@ -192,7 +195,9 @@ function Standings() {
                   <Table.Td>{count(each.lost)}</Table.Td>
                   <Table.Td>{count(each.tied)}</Table.Td>
                   <Table.Td>
-                    {points(each.interval.value)} [{points(each.interval.low)}, {points(each.interval.high)}]
+                    {each.won + each.lost + each.tied < FEWEST
+                      ? `${points(each.interval.value)}; too few votes to tell`
+                      : `${points(each.interval.value)} [${points(each.interval.low)}, ${points(each.interval.high)}]`}
                   </Table.Td>
                   <Table.Td>
                     <State is={each.verdict} />

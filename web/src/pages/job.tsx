@@ -104,6 +104,12 @@ export default function Job() {
       {steps.length > 0 && <Curves steps={steps} />}
       {report && (
         <Part title={`${report.set}: ${report.verdict}`}>
+          <Text size="sm" mb="md">
+            Tuned minus base, with 95 % intervals:{" "}
+            {Object.entries(report.differences)
+              .map(([name, { value, low, high }]) => `${name} ${signed(value)} [${signed(low)}, ${signed(high)}]`)
+              .join("; ")}
+          </Text>
           <Samples report={report} />
         </Part>
       )}
@@ -117,6 +123,8 @@ export default function Job() {
     </Page>
   );
 }
+
+const signed = (value: number) => `${value >= 0 ? "+" : ""}${value.toFixed(2)}`;
 
 function Now({ story, steps, live }: { story: Story; steps: Step[]; live: boolean }) {
   const last = steps.at(-1);

@@ -20,6 +20,9 @@ interface Props {
   format?: (value: number) => string;
 }
 
+/** So many values are dots, too. */
+const FEW = 12;
+
 export const COLOURS = ["#1098ad", "#e8590c", "#7048e8", "#2f9e44", "#d6336c", "#f08c00"];
 
 const plain = (value: number) =>
@@ -58,7 +61,8 @@ export function Chart({ title, x, lines, time = false, height = 200, log = false
             stroke: COLOURS[at % COLOURS.length] ?? "#1098ad",
             width: 2,
             spanGaps: true,
-            points: { show: () => latest.current[0].length < 12, size: 5 },
+            // A value alone among gaps makes no line.
+            points: { show: (plot: uPlot, place: number) => [...(plot.data[place] ?? [])].filter((value) => value !== null).length < FEW, size: 5 },
           })),
         ],
       },
