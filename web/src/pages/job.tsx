@@ -92,7 +92,7 @@ export default function Job() {
         </Alert>
       )}
       {job.data.model && (
-        <Alert color="green" role="status" variant="light" title={`${job.data.model} is registered`}>
+        <Alert color="green" role="status" variant="light" title={`${job.data.model} ${job.data.task === "evaluate" ? "was compared with its base" : "is registered"}`}>
           <Group gap="md">
             <Anchor component={Link} to={`/models/${job.data.model}`}>See it</Anchor>
             <Anchor component={Link} to={`/compare?right=${job.data.model}`}>Compare it</Anchor>
