@@ -21,7 +21,7 @@ async function everything(): Promise<string[]> {
   return [
     ...PATHS,
     ...(file ? [`/data/file?file=${file.id}`] : []),
-    ...jobs.slice(0, 1).map((job) => `/train/${job.id}`),
+    ...jobs.filter((job) => job.task === "run").slice(0, 1).map((job) => `/train/${job.id}`),
     ...models.slice(0, 1).map((model) => `/models/${model.id}`),
   ];
 }
