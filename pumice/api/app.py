@@ -25,7 +25,9 @@ from pumice.api.aws.app import Aws, attend
 from pumice.api.aws.errors import AwsError
 from pumice.api.aws.s3.app import S3
 from pumice.api.aws.signature import chunk_signer, service_of
-from pumice.api.console import router as console
+from pumice.api.console import pages
+from pumice.api.console.exports import Exports
+from pumice.api.console.routes import router as console
 from pumice.api.exchange import Exchange
 from pumice.api.gate import MAX_AWS_BODY, Gate, body_limit, worded
 from pumice.api.identity import Identity
@@ -44,7 +46,7 @@ from pumice.api.openai import (
 from pumice.api.platform import Platform
 
 LOGGER = logging.getLogger(__name__)
-ROUTES = ("/v1", "/openai/v1", "/api", "/metrics", "/healthz", "/openapi.json")
+ROUTES = ("/v1", "/openai/v1", "/api", "/console", "/metrics", "/healthz", "/openapi.json")
 """Where an unsigned request is meant for FastAPI, whatever AWS may have there."""
 
 
@@ -64,6 +66,7 @@ def create_app(platform: Platform, host: str) -> FastAPI:
     app = FastAPI(title="Pumice", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     refusals.install(app)
     attend(platform)
+    platform.parts.append(Exports(platform))
     keys = Identity(platform.database, platform.home)
     app.add_middleware(Signed, aws=Aws(platform, S3(platform.home.s3, partial(chunk_signer, keys.secret_of))))
     app.add_middleware(Gate, keys=keys, host=host)
@@ -73,6 +76,7 @@ def create_app(platform: Platform, host: str) -> FastAPI:
             app.include_router(part.router(platform), prefix=prefix, include_in_schema=in_schema)
 
     app.include_router(console(platform, keys))
+    app.include_router(pages.router())
 
     @app.get("/healthz")
     async def healthz() -> Mapping[str, str]:

@@ -15,9 +15,13 @@ from pumice.api.aws.refusals import refuse
 from pumice.api.identity import Identity, Valid, is_loopback
 from pumice.api.openai.refusals import Refusal, from_error
 from pumice.api.roles import Access, Caller, action_of
+from pumice.api.sessions import PATH as SESSION
+from pumice.api.sessions import Sessions, check_own
 from pumice.errors import DeniedError, InputError
 
 OPEN_PATHS = frozenset({"/healthz"})
+PAGES = ("/console", "/console/")
+"""The console's files, which hold no secret: what they show is asked for with a key."""
 MAX_AWS_BODY = 25_000_000
 """Bytes, as Bedrock says of InvokeModel. A signed body is read whole before it is believed."""
 MAX_JSON_BODY = 10_000_000
@@ -49,6 +53,7 @@ class Gate:
 
     def __init__(self, app: ASGIApp, keys: Identity, host: str) -> None:
         self._app, self._keys, self._local = app, keys, is_loopback(host)
+        self._sessions = Sessions(keys.vault)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -65,7 +70,7 @@ class Gate:
         await self._app(scope, body.receive, send)
 
     async def _caller(self, scope: Scope, body: Body) -> Caller:
-        if scope["path"] in OPEN_PATHS:
+        if scope["path"] in OPEN_PATHS or _is_page(scope):
             return Caller(None, "none", None)
         valid = await self._keys.current()
         if self._local and not valid.keys:
@@ -74,7 +79,10 @@ class Gate:
         if not self._local and scope["scheme"] != "https":
             message = "Over plain HTTP anyone on the way could read the key: start the server with `pumice serve --tls`"
             raise Refusal(403, f"{message} and call https://.", code="tls_required")
-        caller = await self._signer(scope, body, valid) or _bearer(scope, valid)
+        if scope["path"] == SESSION and scope["method"] in ("POST", "DELETE"):
+            check_own(scope)
+            return Caller(None, "none", None)
+        caller = await self._signer(scope, body, valid) or self._sitter(scope, valid) or _bearer(scope, valid)
         try:
             if caller.service == "s3":
                 caller.need("read" if scope["method"] in ("GET", "HEAD") else "train")
@@ -104,6 +112,13 @@ class Gate:
             raise AwsError("InternalFailure", " ".join(str(error).split()), 500) from error
         signature.verify(signed, scope, secret or "", signature.payload_of(signed, scope, content))
         return Caller(key, "sigv4", signed.service)
+
+    def _sitter(self, scope: Scope, valid: Valid) -> Caller | None:
+        """Who sits in front of the console, None for a request without its cookie. What else names a key goes first."""
+        if "authorization" in Headers(scope=scope):
+            return None
+        key = self._sessions.key_of(scope, valid)
+        return Caller(key, "session", None) if key else None
 
 
 class Body:
@@ -138,6 +153,11 @@ class Body:
 
 class _HungUpError(Exception):
     """The caller left before its request was whole."""
+
+
+def _is_page(scope: Scope) -> bool:
+    page = scope["path"] in ("/", PAGES[0]) or scope["path"].startswith(PAGES[1])
+    return page and scope["method"] in ("GET", "HEAD") and signature.service_of(scope) is None
 
 
 def _access(scope: Scope) -> Access:

@@ -57,7 +57,7 @@ class Identity:
     """The API keys of one home. Bearer secrets are kept as hashes, signing secrets encrypted; both are shown once."""
 
     def __init__(self, database: sqlalchemy.Engine, home: Home) -> None:
-        self._database, self._vault = database, Vault(home)
+        self._database, self.vault = database, Vault(home)
         self._valid: Valid | None = None
         self._writes = 0
         self._lock = threading.Lock()
@@ -83,7 +83,7 @@ class Identity:
             secret_sha256=_hash(secret),
             created=datetime.now(UTC),
             access_key=f"PUMI{base64.b32encode(secrets.token_bytes(10)).decode()}",
-            signing_secret=self._vault.close(signing_secret),
+            signing_secret=self.vault.close(signing_secret),
             requests_per_minute=requests_per_minute,
             tokens_per_day=tokens_per_day,
         )
@@ -131,7 +131,7 @@ class Identity:
         if key is None or key.signing_secret is None:
             return None
         if key.signing_secret not in self._opened:
-            self._opened[key.signing_secret] = self._vault.open(key.signing_secret)
+            self._opened[key.signing_secret] = self.vault.open(key.signing_secret)
         return self._opened[key.signing_secret]
 
     def list(self) -> Sequence[Key]:

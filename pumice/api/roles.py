@@ -12,7 +12,7 @@ from pumice.records import Key, Role
 Action = Literal["invoke", "read", "train", "admin"]
 """`invoke`: ask a model, and see which there are. `read`: see jobs, files, objects and logs. `train`: make, change and
 delete them. `admin`: keys and settings."""
-Access = Literal["bearer", "sigv4", "none"]
+Access = Literal["bearer", "sigv4", "session", "none"]
 
 _MAY: Mapping[Role, frozenset[Action]] = {
     Role.INVOKE: frozenset({"invoke"}),
@@ -22,7 +22,7 @@ _MAY: Mapping[Role, frozenset[Action]] = {
 _OPENAI = ("/openai/v1/", "/v1/")
 _INVOKE = ("models", "chat/", "completions", "embeddings", "classify", "responses", "moderations", "rerank")
 _ADMIN = ("/api/keys", "/api/settings")
-_OPEN_TO_EVERY_KEY = ("/metrics", "/openapi.json")
+_OPEN_TO_EVERY_KEY = ("/metrics", "/openapi.json", "/api/session")
 
 
 def allowed(role: Role, action: Action) -> bool:

@@ -33,6 +33,7 @@ CLOSE_SECONDS = 10.0
 MOST_BYTES = 64 * 2**20
 """Bodies that may wait at once."""
 MOST_BODY = 2**20
+BODIES = ("request", "response")
 MOST_TEXT = 1_000
 """Characters of a word that a caller chose, such as the name of a model."""
 
@@ -73,6 +74,11 @@ class Log:
             if len(self._waiting) in (1, BATCH):
                 self._changed.notify_all()
 
+    @property
+    def days(self) -> float:
+        """How long it keeps a request."""
+        return self._retention / timedelta(days=1)
+
     def flush(self) -> None:
         """Wait until everything that was added so far is written or dropped."""
         with self._changed:
@@ -96,14 +102,18 @@ class Log:
         key: str | None = None,
         status: int | None = None,
         contains: str | None = None,
+        variant: str | None = None,
+        bodies: bool = True,
     ) -> tuple[Request, ...]:
         """The newest `limit` requests that fit, newest first.
 
         `before` is the id of the last one on the page before. `model` is what answered, `key` the id of the caller's,
-        and `contains` is looked for in both bodies, in upper or lower case.
+        and `contains` is looked for in both bodies, in upper or lower case; they are read only if `bodies` says so.
         """
-        wanted = select(requests).order_by(requests.c.at.desc(), requests.c.id.desc()).limit(limit)
-        for column, value in ((requests.c.model, model), (requests.c.key, key), (requests.c.status, status)):
+        columns = [column for column in requests.c if bodies or column.name not in BODIES]
+        wanted = select(*columns).order_by(requests.c.at.desc(), requests.c.id.desc()).limit(limit)
+        log = requests.c
+        for column, value in ((log.model, model), (log.key, key), (log.status, status), (log.variant, variant)):
             if value is not None:
                 wanted = wanted.where(column == value)
         if contains:
@@ -119,6 +129,12 @@ class Log:
                 same = and_(requests.c.at == last, requests.c.id < before)
                 wanted = wanted.where(or_(requests.c.at < last, same))
             return tuple(Request(**row) for row in connection.execute(wanted).mappings())
+
+    def get(self, id: str) -> Request | None:
+        """One request with its bodies, None when there is none any more."""
+        with self._database.connect() as connection:
+            row = connection.execute(select(requests).where(requests.c.id == id)).mappings().one_or_none()
+        return Request(**row) if row else None
 
     def _write(self) -> None:
         """The thread's life: clean up when it is time, gather a batch, write it."""

@@ -9,7 +9,7 @@ from pathlib import Path
 # In the order in which data flows; a room imports only earlier ones.
 ROOMS = """
     errors records config handbook store bases data engine train evaluate registry prompting plan teach pipeline jobs
-    knowledge agents traffic api deploy doctor show plot talk foreground sweep cli __main__
+    knowledge agents traffic doctor api deploy show plot talk foreground sweep cli __main__
 """.split()  # noqa: SIM905
 
 # Which places (a room, or a path inside one) may import a library.

@@ -1,0 +1,147 @@
+"""`/api/keys`, `/api/settings` and `/api/doctor`: who may ask, how this server is set, and what the machine can do."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from pumice import __version__
+from pumice.api.console.shown import Row
+from pumice.api.identity import Identity
+from pumice.api.openai.paging import Listed, listed
+from pumice.api.platform import Platform
+from pumice.doctor import Examination, examine
+from pumice.records import Role
+
+PLACES = ("bases", "models", "jobs", "files", "s3", "exports", "cache")
+"""Folders of a home whose sizes are told."""
+
+
+class ShownKey(Row):
+    """One key; its secrets cannot be had again."""
+
+    id: str
+    name: str
+    role: Role
+    created: datetime
+    revoked: datetime | None
+    access_key: str | None
+    requests_per_minute: int | None
+    tokens_per_day: int | None
+
+
+class KeyRequest(BaseModel):
+    name: Annotated[str, Field(max_length=200)]
+    role: Role = Role.INVOKE
+    requests_per_minute: Annotated[int, Field(ge=1)] | None = None
+    tokens_per_day: Annotated[int, Field(ge=1)] | None = None
+
+
+class MadeKey(BaseModel):
+    """A new key with its secrets, which are shown this once."""
+
+    key: ShownKey
+    secret: str
+    """For `Authorization: Bearer`."""
+    access_key: str | None
+    signing_secret: str
+    """For SigV4, with `access_key`."""
+
+
+class Used(BaseModel):
+    """A folder of the home and its bytes on disk."""
+
+    folder: str
+    bytes: int
+
+
+class ShownSettings(BaseModel):
+    """How this server is set; the environment says it, and a restart reads it anew."""
+
+    version: str
+    home: str
+    database: str
+    """`SQLite` or `PostgreSQL`."""
+    log_days: float
+    """`PUMICE_LOG_DAYS`."""
+    log_bodies: bool
+    """`PUMICE_LOG_BODIES`."""
+    engine: str
+    """`PUMICE_ENGINE`, "" where the files decide."""
+    quant: str
+    """`PUMICE_QUANT`."""
+    idle_seconds: float | None
+    """`PUMICE_IDLE_SECONDS`, null where an engine stays."""
+    disk_free_bytes: int
+    used: list[Used]
+
+
+class Doctor(BaseModel):
+    """The machine, what it can do, and what to mend."""
+
+    ok: bool
+    examination: Examination
+
+
+def router(platform: Platform, keys: Identity) -> APIRouter:
+    """The five routes."""
+    routes = APIRouter(tags=["settings"])
+
+    @routes.get("/keys")
+    async def list_keys() -> Listed[ShownKey]:
+        """Every key, revoked ones too, the oldest first."""
+        return listed([ShownKey.model_validate(key) for key in await asyncio.to_thread(keys.list)], False)
+
+    @routes.post("/keys")
+    async def create_key(asked: KeyRequest) -> MadeKey:
+        """A new key. With the first one, this server asks everybody for a key."""
+        made = await asyncio.to_thread(
+            keys.create, asked.name, asked.role, asked.requests_per_minute, asked.tokens_per_day
+        )
+        shown = ShownKey.model_validate(made.key)
+        return MadeKey(key=shown, secret=made.secret, access_key=shown.access_key, signing_secret=made.signing_secret)
+
+    @routes.delete("/keys/{key_id}")
+    async def revoke_key(key_id: str) -> ShownKey:
+        """End a key and its sessions."""
+        return ShownKey.model_validate(await asyncio.to_thread(keys.revoke, key_id))
+
+    @routes.get("/settings")
+    async def get_settings() -> ShownSettings:
+        """How this server is set, and what takes the disk."""
+        return await asyncio.to_thread(_settings, platform)
+
+    @routes.get("/doctor")
+    async def doctor() -> Doctor:
+        """What this machine can do, and what is wrong with its set-up."""
+        found = await asyncio.to_thread(examine, platform.home)
+        return Doctor(ok=found.ok, examination=found)
+
+    return routes
+
+
+def _settings(platform: Platform) -> ShownSettings:
+    home, serving = platform.home, platform.home.serving
+    folders = [home.root / name for name in PLACES]
+    return ShownSettings(
+        version=__version__,
+        home=str(home.root),
+        database="PostgreSQL" if home.server else "SQLite",
+        log_days=platform.log.days,
+        log_bodies=platform.log_bodies,
+        engine=serving.engine or "",
+        quant=serving.quant,
+        idle_seconds=serving.idle,
+        disk_free_bytes=shutil.disk_usage(home.root).free,
+        used=[Used(folder=folder.name, bytes=_size(folder)) for folder in folders if folder.exists()],
+    )
+
+
+def _size(folder: Path) -> int:
+    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())

@@ -1,0 +1,214 @@
+"""What was asked and what comes of it: `/api/requests`, `traffic`, `variants`, `feedback` and `datasets`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Query
+from fastapi import Request as Http
+from pydantic import BaseModel, Field
+
+from pumice.api.aws.sagemaker.kept import kind_of
+from pumice.api.console.shown import Row, who
+from pumice.api.openai.paging import Listed, listed
+from pumice.api.openai.refusals import Refusal
+from pumice.api.openai.stored import FileObject, Files
+from pumice.api.platform import Platform
+from pumice.records import Request
+from pumice.traffic import feedback
+from pumice.traffic.curves import Point, curve
+from pumice.traffic.feedback import Feedback, Opinion, Rows, Thumb
+from pumice.traffic.log import Log
+
+POINTS = 48
+"""Of a curve."""
+MOST = 10_000
+"""Requests that a data set is made of."""
+PAGE = 200
+
+
+class ShownRequest(Row):
+    """One request of the log, newest first."""
+
+    id: str
+    at: datetime
+    key: str | None
+    """The id of the caller's key."""
+    operation: str
+    asked: str
+    """The model as the caller named it."""
+    model: str
+    """What answered, "" when nothing did."""
+    variant: str | None
+    status: int
+    input_tokens: int
+    output_tokens: int
+    first_token_seconds: float | None
+    seconds: float
+    request: Any = None
+    """The bodies, where `PUMICE_LOG_BODIES=1` was set when it came."""
+    response: Any = None
+
+
+class Traffic(BaseModel):
+    """Curves of the last hours."""
+
+    step_seconds: float
+    data: list[Point]
+
+
+class ShownVariant(BaseModel):
+    """One of an endpoint's variants."""
+
+    endpoint: str
+    status: str
+    variant: str
+    model: str
+    weight: float
+
+
+class Variants(BaseModel):
+    """Every variant of every endpoint."""
+
+    data: list[ShownVariant]
+
+
+class ShownOpinion(Row):
+    """What somebody said of one logged answer."""
+
+    request: str
+    thumb: Thumb | None = None
+    edit: Annotated[str, Field(max_length=200_000)] | None = None
+    """The answer as it should have been."""
+    by: str | None = None
+    """Set by the server."""
+
+
+class Opinions(BaseModel):
+    """Every opinion."""
+
+    data: list[ShownOpinion]
+
+
+class DatasetRequest(BaseModel):
+    """Rows to train on, out of what was asked and said."""
+
+    kind: Rows
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+    requests: list[str] | None = None
+    """Ids of logged requests; by default the newest ten thousand."""
+
+
+def router(platform: Platform) -> APIRouter:
+    """The seven routes."""
+    routes, said = APIRouter(tags=["traffic"]), Feedback(platform.documents)
+
+    @routes.get("/requests")
+    async def list_requests(
+        model: str | None = None,
+        key: str | None = None,
+        status: int | None = None,
+        variant: str | None = None,
+        contains: str | None = None,
+        before: str | None = None,
+        bodies: bool = True,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 50,
+    ) -> Listed[ShownRequest]:
+        """What was asked, the newest first. `before` is the last id of the page before, `contains` is for bodies."""
+        wanted = (before, model, key, status, contains, variant, bodies)
+        found = await asyncio.to_thread(platform.log.find, limit + 1, *wanted)
+        return listed([ShownRequest.model_validate(each) for each in found[:limit]], len(found) > limit)
+
+    @routes.get("/requests/{request_id}")
+    async def get_request(request_id: str) -> ShownRequest:
+        """One request with its bodies, where they were kept."""
+        found = await asyncio.to_thread(platform.log.get, request_id)
+        if found is None:
+            raise _gone(request_id)
+        return ShownRequest.model_validate(found)
+
+    @routes.get("/traffic")
+    async def traffic(hours: Annotated[float, Query(gt=0, le=24 * 90)] = 24, model: str | None = None) -> Traffic:
+        """How many requests, how fast, and how many tokens, in 48 stretches up to now."""
+        end, step = datetime.now(UTC), timedelta(hours=hours) / POINTS
+        points = await asyncio.to_thread(curve, platform.database, end - POINTS * step, end, step, model)
+        return Traffic(step_seconds=step.total_seconds(), data=points)
+
+    @routes.get("/variants")
+    async def list_variants() -> Variants:
+        """The variants of every endpoint with their weights."""
+        return Variants(data=await asyncio.to_thread(_variants, platform))
+
+    @routes.get("/feedback")
+    async def list_feedback() -> Opinions:
+        """What was said of logged answers."""
+        found = await asyncio.to_thread(said.opinions)
+        return Opinions(data=[ShownOpinion.model_validate(each) for each in found.values()])
+
+    @routes.post("/feedback")
+    async def give_feedback(opinion: ShownOpinion, http: Http) -> ShownOpinion:
+        """Say what an answer was worth, or what it should have been; the last word of a request counts."""
+        told = Opinion(opinion.request, opinion.thumb, opinion.edit, who(http))
+        return ShownOpinion.model_validate(await asyncio.to_thread(said.say, told))
+
+    @routes.post("/datasets")
+    async def make_dataset(asked: DatasetRequest) -> FileObject:
+        """A file of rows to train on: `preference` out of votes and mended answers, `instruction` out of chats."""
+        return await asyncio.to_thread(_dataset, platform, said, asked)
+
+    return routes
+
+
+def _newest(log: Log) -> Iterator[Request]:
+    """The newest requests, a page at a time: their bodies may be large."""
+    last: str | None = None
+    for _ in range(MOST // PAGE):
+        page = log.find(PAGE, last)
+        yield from page
+        if len(page) < PAGE:
+            return
+        last = page[-1].id
+
+
+def _named(log: Log, ids: list[str]) -> Iterator[Request]:
+    for id in dict.fromkeys(ids):
+        found = log.get(id)
+        if found is None:
+            raise _gone(id)
+        yield found
+
+
+def _gone(id: str) -> Refusal:
+    return Refusal(404, f"The log has no request {id!r}.", "request_id", "request_not_found")
+
+
+def _variants(platform: Platform) -> list[ShownVariant]:
+    return [
+        ShownVariant(
+            endpoint=endpoint.name,
+            status=str(endpoint.body.get("status", "")),
+            variant=name,
+            model=str(each.get("model", "")),
+            weight=float(each["weight"]),
+        )
+        for endpoint in platform.documents.list(kind_of("endpoint"))
+        for name, each in endpoint.body.get("variants", {}).items()
+    ]
+
+
+def _dataset(platform: Platform, said: Feedback, asked: DatasetRequest) -> FileObject:
+    platform.log.flush()
+    found = _newest(platform.log) if asked.requests is None else _named(platform.log, asked.requests)
+    opinions = said.opinions()
+    if asked.kind == "preference":
+        votes = said.votes() if asked.requests is None else ()
+        rows = list(feedback.preferences(votes, found, opinions))
+    else:
+        rows = list(feedback.instructions(found, opinions))
+    feedback.check_rows(rows, asked.kind)
+    content = b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows)
+    return Files(platform.home, platform.documents).write(f"{asked.name}.jsonl", "fine-tune", content)

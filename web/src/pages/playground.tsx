@@ -1,0 +1,336 @@
+import { Accordion, Alert, Button, Group, Paper, Select, SimpleGrid, Stack, Tabs, Text, TextInput, Textarea } from "@mantine/core";
+import { useMutation, useQuery } from "@tanstack/react-query";
+import { useRef, useState } from "react";
+import { useSearchParams } from "react-router";
+
+import { type Schemas, ask, client } from "../client";
+import { type Answer, type Body, type Turn, chat } from "../client/chat";
+import { prompts } from "../client/queries";
+import { Copied } from "../parts/copy";
+import { Page, Part } from "../parts/page";
+import { Failed } from "../parts/said";
+import { count, duration } from "../parts/words";
+import { asBoto3, asCurl, asOpenai } from "./copy-as";
+import { NameSelect } from "./names";
+import { EMPTY } from "./recipe";
+import { useSlow } from "./slow";
+
+/** Characters that are more than the window of any base here. */
+const LARGE = 1_000_000;
+const VARIABLE = /\{\{\s*([A-Za-z_]\w*)\s*\}\}/g;
+const NUMBERS = [
+  ["temperature", "0 always takes the likeliest token"],
+  ["top_p", "share of the likelihood to draw from"],
+  ["max_tokens", "tokens of the answer at most"],
+  ["seed", "the same seed, the same answer"],
+] as const;
+
+export function variablesOf(...texts: string[]): string[] {
+  return [...new Set(texts.flatMap((text) => [...text.matchAll(VARIABLE)].map((found) => found[1] ?? "")))];
+}
+
+export const filled = (text: string, values: Record<string, string>) =>
+  text.replace(VARIABLE, (whole, name: string) => values[name] || whole);
+
+interface Fields {
+  system: string;
+  numbers: Record<string, string>;
+  tools: string;
+  schema: string;
+}
+
+export function bodyOf(model: string, turns: Turn[], fields: Fields): Body {
+  const body: Body = { model, messages: [...(fields.system.trim() ? [{ role: "system" as const, content: fields.system }] : []), ...turns] };
+  for (const [name] of NUMBERS) if (fields.numbers[name]?.trim()) body[name] = Number(fields.numbers[name]);
+  if (fields.tools.trim()) body["tools"] = JSON.parse(fields.tools) as unknown;
+  if (fields.schema.trim()) {
+    body["response_format"] = { type: "json_schema", json_schema: { name: "answer", schema: JSON.parse(fields.schema) as unknown } };
+  }
+  return body;
+}
+
+function fault(text: string): string | null {
+  if (!text.trim()) return null;
+  try {
+    JSON.parse(text);
+    return null;
+  } catch (error) {
+    return `It is no JSON: ${error instanceof Error ? error.message : ""}`;
+  }
+}
+
+export default function Playground() {
+  const [query] = useSearchParams();
+  const [model, setModel] = useState(query.get("model") ?? EMPTY.model);
+  const [fields, setFields] = useState<Fields>({ system: "", numbers: { temperature: "0", max_tokens: "200" }, tools: "", schema: "" });
+  const [turns, setTurns] = useState<Turn[]>([]);
+  const [prompt, setPrompt] = useState("");
+  const [values, setValues] = useState<Record<string, string>>({});
+  const [answer, setAnswer] = useState<Answer | null>(null);
+  const [error, setError] = useState<unknown>(null);
+  const [busy, setBusy] = useState(false);
+  const [tooMuch, setTooMuch] = useState(0);
+  const slow = useSlow(busy && !answer);
+  const stop = useRef<AbortController | null>(null);
+  const variables = variablesOf(prompt, fields.system);
+  const faults = { tools: fault(fields.tools), schema: fault(fields.schema) };
+  const bad = Boolean(faults.tools ?? faults.schema);
+  const given = { ...fields, system: filled(fields.system, values) };
+  const asked: Turn[] = prompt.trim() ? [...turns, { role: "user", content: filled(prompt, values) }] : turns;
+  const body = bad ? null : bodyOf(model, asked.length ? asked : [{ role: "user", content: "Hello" }], given);
+
+  const send = async () => {
+    if (!prompt.trim() || bad) return;
+    const before = { turns, prompt };
+    setBusy(true);
+    setError(null);
+    setAnswer(null);
+    setTurns(asked);
+    setPrompt("");
+    stop.current = new AbortController();
+    let last: Answer | null = null;
+    try {
+      last = await chat(bodyOf(model, asked, given), stop.current.signal, (told) => {
+        last = told;
+        setAnswer(told);
+      });
+    } catch (failed) {
+      if (!stop.current.signal.aborted) {
+        setError(failed);
+        if (!last) {
+          setTurns(before.turns);
+          setPrompt(before.prompt);
+        }
+      }
+    } finally {
+      setBusy(false);
+      setAnswer(last);
+      if (last) setTurns([...asked, { role: "assistant", content: textOf(last) }]);
+    }
+  };
+
+  return (
+    <Page title="Playground" about="Talk to any model, and take the request with you.">
+      <SimpleGrid cols={{ base: 1, md: 2 }}>
+        <Stack>
+          <Part title="Conversation" hidden>
+            <Stack gap="sm">
+              <NameSelect label="Model" value={model} set={setModel} />
+              <Stack gap="xs" role="log" aria-label="Conversation" aria-live="polite">
+                {turns.map((turn, at) => (
+                  <Said key={at} turn={turn} />
+                ))}
+                {busy && <Said turn={{ role: "assistant", content: answer ? textOf(answer) : "…" }} />}
+              </Stack>
+              {slow && (
+                <Alert color="yellow" variant="light" role="status">
+                  No token yet. The engine may be starting, or others are answered first.
+                </Alert>
+              )}
+              <Failed error={error} />
+              {answer && <Times answer={answer} />}
+              <Template
+                question={prompt}
+                use={(made) => {
+                  setPrompt(made.user);
+                  if (made.system) setFields({ ...fields, system: made.system });
+                }}
+              />
+              <Textarea
+                label="Prompt"
+                description="{{name}} becomes a variable. Control and Enter sends."
+                value={prompt}
+                onChange={(event) => setPrompt(event.currentTarget.value)}
+                onPaste={(event) => {
+                  const { length } = event.clipboardData.getData("text");
+                  if (length > LARGE) event.preventDefault();
+                  setTooMuch(length > LARGE ? length : 0);
+                }}
+                onKeyDown={(event) => {
+                  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) void send();
+                }}
+                rows={4}
+              />
+              {tooMuch > 0 && (
+                <Alert color="yellow" variant="light" role="status" title={`${count(tooMuch)} characters were not pasted`}>
+                  No window holds so much. Keep it as a file under Data, or paste a part of it.
+                </Alert>
+              )}
+              {variables.length > 0 && (
+                <SimpleGrid cols={2}>
+                  {variables.map((name) => (
+                    <TextInput key={name} label={name} value={values[name] ?? ""} onChange={(event) => setValues({ ...values, [name]: event.currentTarget.value })} />
+                  ))}
+                </SimpleGrid>
+              )}
+              <Group>
+                {busy ? (
+                  <Button color="red" variant="light" onClick={() => stop.current?.abort()}>
+                    Stop
+                  </Button>
+                ) : (
+                  <Button onClick={() => void send()} disabled={!prompt.trim() || bad}>
+                    Send
+                  </Button>
+                )}
+                <Button
+                  variant="default"
+                  disabled={busy || turns.length === 0}
+                  onClick={() => {
+                    setTurns([]);
+                    setAnswer(null);
+                    setError(null);
+                  }}
+                >
+                  Begin anew
+                </Button>
+              </Group>
+            </Stack>
+          </Part>
+        </Stack>
+        <Stack>
+          <Part title="How it is asked">
+            <Stack gap="sm">
+              <Textarea label="System prompt" value={fields.system} onChange={(event) => setFields({ ...fields, system: event.currentTarget.value })} autosize minRows={2} maxRows={8} />
+              <SimpleGrid cols={2}>
+                {NUMBERS.map(([name, about]) => (
+                  <TextInput
+                    key={name}
+                    label={name}
+                    description={about}
+                    inputMode="decimal"
+                    value={fields.numbers[name] ?? ""}
+                    onChange={(event) => setFields({ ...fields, numbers: { ...fields.numbers, [name]: event.currentTarget.value } })}
+                  />
+                ))}
+              </SimpleGrid>
+              <Accordion variant="contained" multiple>
+                <Json name="Tools" about="A list, as OpenAI writes it." value={fields.tools} error={faults.tools} set={(tools) => setFields({ ...fields, tools })} />
+                <Json name="JSON schema" about="The answer always follows it." value={fields.schema} error={faults.schema} set={(schema) => setFields({ ...fields, schema })} />
+              </Accordion>
+            </Stack>
+          </Part>
+          {body && (
+            <Part title="Copy as">
+              <Tabs defaultValue="curl">
+                <Tabs.List mb="xs">
+                  <Tabs.Tab value="curl">curl</Tabs.Tab>
+                  <Tabs.Tab value="openai">OpenAI Python</Tabs.Tab>
+                  <Tabs.Tab value="boto3">boto3</Tabs.Tab>
+                </Tabs.List>
+                <Tabs.Panel value="curl">
+                  <Copied text={asCurl(window.location.origin, body)} />
+                </Tabs.Panel>
+                <Tabs.Panel value="openai">
+                  <Copied text={asOpenai(window.location.origin, body)} />
+                </Tabs.Panel>
+                <Tabs.Panel value="boto3">
+                  <Copied text={asBoto3(window.location.origin, body)} />
+                </Tabs.Panel>
+              </Tabs>
+            </Part>
+          )}
+        </Stack>
+      </SimpleGrid>
+    </Page>
+  );
+}
+
+/** Puts a kept template around what stands in the prompt. */
+function Template({ question, use }: { question: string; use: (made: Schemas["Filled"]) => void }) {
+  const kept = useQuery(prompts);
+  const [name, setName] = useState<string | null>(null);
+  const [values, setValues] = useState<Record<string, string>>({});
+  const chosen = kept.data?.data.find((each) => each.name === name);
+  const fill = useMutation({
+    mutationFn: () => {
+      // What a template walks through is a list.
+      const variables = Object.fromEntries((chosen?.variables ?? []).map((each) => [each, listed(values[each] ?? "")]));
+      return ask(client.POST("/api/prompts/filled", { body: { template: name ?? "", question, variables } }));
+    },
+    onSuccess: use,
+  });
+  // A key that may only ask sees no templates, and needs no word on it.
+  if (kept.error || !kept.data) return null;
+  return (
+    <Stack gap="xs">
+      <Group align="flex-end" gap="xs">
+        <Select label="Template" placeholder="none" data={kept.data.data.map((each) => each.name)} value={name} onChange={setName} clearable searchable style={{ flex: 1 }} />
+        <Button variant="default" disabled={!chosen || !question.trim()} loading={fill.isPending} onClick={() => fill.mutate()}>
+          Put it around the prompt
+        </Button>
+      </Group>
+      {chosen && chosen.variables.length > 0 && (
+        <SimpleGrid cols={2}>
+          {chosen.variables.map((each) => (
+            <TextInput key={each} label={each} placeholder="one, or [several, of, them]" value={values[each] ?? ""} onChange={(event) => setValues({ ...values, [each]: event.currentTarget.value })} />
+          ))}
+        </SimpleGrid>
+      )}
+      <Failed error={fill.error} />
+    </Stack>
+  );
+}
+
+function listed(word: string): string | string[] {
+  const inside = /^\s*\[(.*)\]\s*$/.exec(word)?.[1];
+  return inside === undefined ? word : inside.split(",").map((each) => each.trim()).filter(Boolean);
+}
+
+function textOf(answer: Answer): string {
+  return [answer.text, ...answer.calls.map((call) => `${call.name}(${call.arguments})`)].filter(Boolean).join("\n");
+}
+
+function Said({ turn }: { turn: Turn }) {
+  return (
+    <Paper withBorder p="xs" bg={turn.role === "user" ? "var(--mantine-color-default-hover)" : "transparent"}>
+      <Text size="xs" c="dimmed">
+        {turn.role}
+      </Text>
+      <Text size="sm" className="wrap">
+        {turn.content.length > 20_000 ? `${turn.content.slice(0, 20_000)}… (${count(turn.content.length)} characters)` : turn.content}
+      </Text>
+    </Paper>
+  );
+}
+
+function Json({ name, about, value, error, set }: { name: string; about: string; value: string; error: string | null; set: (value: string) => void }) {
+  return (
+    <Accordion.Item value={name}>
+      <Accordion.Control>{name}</Accordion.Control>
+      <Accordion.Panel>
+        <Textarea
+          aria-label={name}
+          description={about}
+          value={value}
+          error={error}
+          onChange={(event) => set(event.currentTarget.value)}
+          autosize
+          minRows={4}
+          maxRows={14}
+          spellCheck={false}
+          styles={{ input: { fontFamily: "var(--mantine-font-family-monospace)", fontSize: 13 } }}
+        />
+      </Accordion.Panel>
+    </Accordion.Item>
+  );
+}
+
+export function Times({ answer }: { answer: Answer }) {
+  const writing = answer.seconds - (answer.firstAfter ?? 0);
+  const rate = answer.outputTokens !== null && writing > 0 ? (answer.outputTokens - 1) / writing : null;
+  return (
+    <Text size="xs" c="dimmed">
+      {[
+        answer.model,
+        answer.inputTokens !== null && `${count(answer.inputTokens)} tokens in`,
+        answer.outputTokens !== null && `${count(answer.outputTokens)} out`,
+        answer.firstAfter !== null && `first after ${duration(answer.firstAfter)}`,
+        rate !== null && rate > 0 && `${rate.toFixed(1)} tokens a second`,
+        answer.finish === "length" && "cut at max_tokens",
+      ]
+        .filter(Boolean)
+        .join(" · ")}
+    </Text>
+  );
+}
