@@ -92,6 +92,8 @@ class Estimate:
     memory_bytes: int
     """At the peak, the whole process."""
     seconds: float
+    operations: float
+    """Of the whole run; a product and a sum are two."""
     trainable_parameters: int
     gradient_checkpointing: bool
     """Whether activations must be computed twice to fit into memory."""
@@ -132,7 +134,8 @@ def estimate(recipe: Recipe, base: Base, tokens: int, longest: int, on_gpu: bool
     trained = weights.trained(base.hidden_size, base.layers, base.parameters)
     # Two operations a weight forward and two back; two more where the weights themselves are trained.
     operations = tokens * (recipe.epochs or 1) * (4 * base.parameters + 2 * trained) * (4 / 3 if squeezed else 1)
-    return Estimate(memory, operations / (GPU_FLOPS if on_gpu else product_flops() * cores()), trained, squeezed)
+    seconds = operations / (GPU_FLOPS if on_gpu else product_flops() * cores())
+    return Estimate(memory, seconds, operations, trained, squeezed)
 
 
 def needed(

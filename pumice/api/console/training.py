@@ -35,18 +35,6 @@ OF_ITS_OWN = ("model", "data", "validation", "name", "method", *METHODS)
 """Keys of a recipe that are no knobs."""
 
 
-class Pace:
-    """How fast this machine multiplies, as the best of all looks at it: a server that was busy once is not slow."""
-
-    def __init__(self) -> None:
-        self._best = 0.0
-
-    def look(self) -> float:
-        """Operations a second; takes a fifth of a second."""
-        self._best = max(self._best, sizes.matmul_flops(), sizes.matmul_flops.__wrapped__())
-        return self._best
-
-
 class Knob(BaseModel):
     """One key that a person may set."""
 
@@ -120,7 +108,7 @@ class Estimated(BaseModel):
 
 def router(platform: Platform) -> APIRouter:
     """The three routes."""
-    routes, pace = APIRouter(tags=["training"]), Pace()
+    routes = APIRouter(tags=["training"])
 
     @routes.get("/methods")
     async def list_methods() -> Methods:
@@ -130,7 +118,7 @@ def router(platform: Platform) -> APIRouter:
     @routes.post("/estimates")
     async def estimate(asked: RecipeRequest) -> Estimated:
         """The recipe filled in, with memory, time and what the same would cost elsewhere. Starts nothing."""
-        return await asyncio.to_thread(_estimated, platform, asked.recipe, pace)
+        return await asyncio.to_thread(_estimated, platform, asked.recipe)
 
     @routes.post("/jobs")
     async def create_job(asked: RecipeRequest) -> ShownJob:
@@ -204,7 +192,7 @@ def _submitted(platform: Platform, asked: RecipeRequest) -> Any:
     return submit(platform, rest, files["data"], files.get("validation"), asked.task)
 
 
-def _estimated(platform: Platform, values: Mapping[str, Any], pace: Pace) -> Estimated:
+def _estimated(platform: Platform, values: Mapping[str, Any]) -> Estimated:
     files = _files(platform, values)
     check_model(platform, str(values.get("model", DEFAULT)))
     check_name(values.get("name"))
@@ -220,8 +208,6 @@ def _estimated(platform: Platform, values: Mapping[str, Any], pace: Pace) -> Est
     lengths, machine = material.rows.tokens.sizes + recipe.knobs.unseen, sizes.machine()
     tokens, on_gpu = int(lengths.sum()), bool(machine.gpus)
     found = sizes.estimate(resolved, base, tokens, int(lengths.max()), on_gpu)
-    operations = found.seconds * (sizes.GPU_FLOPS if on_gpu else sizes.matmul_flops() * sizes.REACHED)
-    speed = sizes.GPU_FLOPS if on_gpu else pace.look() * sizes.REACHED
     names = {key: path.name for key, path in files.items()}
     return Estimated(
         yaml=recipe_text(_told(recipe, values).model_copy(update=names)),
@@ -231,12 +217,12 @@ def _estimated(platform: Platform, values: Mapping[str, Any], pace: Pace) -> Est
         tokens=tokens,
         memory_bytes=found.memory_bytes,
         free_bytes=machine.available(on_gpu),
-        seconds=operations / speed,
+        seconds=found.seconds,
         trainable_parameters=found.trainable_parameters,
         prices=[
             Price(machine=each.name, gpu=each.gpu, hours=hours, dollars=hours * each.price)
             for each in INSTANCES
-            if (hours := each.hours(operations))
+            if (hours := each.hours(found.operations))
         ],
     )
 
