@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from pumice.deploy.aws.ab import Result
 from pumice.deploy.aws.apply import Made
 from pumice.deploy.aws.facts import Facts
 from pumice.deploy.aws.plan import Plan
@@ -71,3 +72,19 @@ def status(facts: Facts, found: Status, as_json: bool) -> None:
 def destroyed(name: str, gone: list[str]) -> None:
     """The proof."""
     say(f"{name} is gone. Looked for and not found: {', '.join(gone)}.")
+
+
+def compared(result: Result, as_json: bool) -> None:
+    """Both variants, and what is proven by each measure."""
+    if as_json:
+        document(result.to_json())
+        return
+    rows = [
+        (name, side.model, str(side.requests), str(side.errors), str(len(side.scores)))
+        for name, side in result.sides.items()
+    ]
+    table("Variants", ("Variant", "Model", "Requests", "Errors", "Feedback"), rows)
+    for each in result.comparisons:
+        found = each.difference
+        told = f"{found.value:+.3g} [{found.low:+.3g}, {found.high:+.3g}]" if found else "nothing to compare yet"
+        say(f"By {each.measure} the candidate is {each.verdict}: {told}, {each.count} on the smaller side.")

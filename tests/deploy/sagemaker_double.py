@@ -87,7 +87,9 @@ class SageMaker:
 
     def put(self, kind: str, name: str, record: dict[str, Any]) -> dict[str, Any]:
         if name in self.records[kind]:
-            raise Refusal(f"{kind} already exists: {name}", "ResourceInUse" if kind == "training-job" else "ValidationException")
+            raise Refusal(
+                f"{kind} already exists: {name}", "ResourceInUse" if kind == "training-job" else "ValidationException"
+            )
         now = time.time()
         self.records[kind][name] = {**record, "CreationTime": now, "LastModifiedTime": now}
         return self.records[kind][name]
@@ -112,7 +114,11 @@ class SageMaker:
 
     def CreateTrainingJob(self, asked: dict[str, Any]) -> dict[str, Any]:
         name = asked["TrainingJobName"]
-        state = {"TrainingJobStatus": "InProgress", "SecondaryStatus": "Starting", "ModelArtifacts": {"S3ModelArtifacts": ""}}
+        state = {
+            "TrainingJobStatus": "InProgress",
+            "SecondaryStatus": "Starting",
+            "ModelArtifacts": {"S3ModelArtifacts": ""},
+        }
         job = self.put("training-job", name, {**asked, **state, "TrainingJobArn": self.arn("training-job", name)})
         threading.Thread(target=self.train, args=(name, job), daemon=True).start()
         return job
@@ -203,14 +209,18 @@ class SageMaker:
         return {}
 
     def ListEndpointConfigs(self, asked: dict[str, Any]) -> dict[str, Any]:
-        named = [each for name, each in self.records["endpoint-config"].items() if asked.get("NameContains", "") in name]
+        named = [
+            each for name, each in self.records["endpoint-config"].items() if asked.get("NameContains", "") in name
+        ]
         keys = ("EndpointConfigName", "EndpointConfigArn", "CreationTime")
         return {"EndpointConfigs": [{key: each[key] for key in keys} for each in named]}
 
     def CreateEndpoint(self, asked: dict[str, Any]) -> dict[str, Any]:
         name = asked["EndpointName"]
         self.get("endpoint-config", asked["EndpointConfigName"])
-        made = self.put("endpoint", name, {**asked, "EndpointArn": self.arn("endpoint", name), "EndpointStatus": "Creating"})
+        made = self.put(
+            "endpoint", name, {**asked, "EndpointArn": self.arn("endpoint", name), "EndpointStatus": "Creating"}
+        )
         self.roll(name, asked["EndpointConfigName"])
         return made
 
@@ -222,7 +232,9 @@ class SageMaker:
         """The new processes come up beside the old ones, take over, and the old ones end."""
         endpoint = self.get("endpoint", name)
         old = self.variants.get(name, {})
-        new = {each["VariantName"]: self.start(each) for each in self.get("endpoint-config", config)["ProductionVariants"]}
+        new = {
+            each["VariantName"]: self.start(each) for each in self.get("endpoint-config", config)["ProductionVariants"]
+        }
         self.variants[name] = new
         endpoint.update(EndpointConfigName=config, EndpointStatus="InService", LastModifiedTime=time.time())
         for variant in old.values():
@@ -230,7 +242,9 @@ class SageMaker:
 
     def start(self, variant: dict[str, Any]) -> Variant:
         if variant["VariantName"] == self.broken:
-            raise Refusal(f"The primary container for production variant {self.broken} did not pass the ping health check.")
+            raise Refusal(
+                f"The primary container for production variant {self.broken} did not pass the ping health check."
+            )
         container = self.get("model", variant["ModelName"])["PrimaryContainer"]
         root = Path(tempfile.mkdtemp(prefix="hosting-"))
         bucket, _, key = container["ModelDataUrl"].removeprefix("s3://").partition("/")
@@ -287,7 +301,9 @@ class SageMaker:
             with urllib.request.urlopen(request, timeout=60) as answer:
                 return key, answer.read()
         except urllib.error.HTTPError as error:
-            raise Refusal(f"Received server error ({error.code}) from primary: {error.read()!r}", "ModelError") from error
+            raise Refusal(
+                f"Received server error ({error.code}) from primary: {error.read()!r}", "ModelError"
+            ) from error
 
     # Registry
 
@@ -321,7 +337,11 @@ class SageMaker:
     def ListModelPackages(self, asked: dict[str, Any]) -> dict[str, Any]:
         group = asked["ModelPackageGroupName"]
         self.get("group", group)
-        return {"ModelPackageSummaryList": [each for each in self.records["package"].values() if each["ModelPackageGroupName"] == group]}
+        return {
+            "ModelPackageSummaryList": [
+                each for each in self.records["package"].values() if each["ModelPackageGroupName"] == group
+            ]
+        }
 
     # Beside SageMaker
 
@@ -385,7 +405,11 @@ class Double:
             service, _, operation = named.get("x-amz-target", ".").partition(".")
             if service not in self.models:
                 raise Refusal(f"Unknown service {service}", "UnknownOperationException")
-            return 200, {"content-type": "application/x-amz-json-1.1"}, self.call(service, operation, json.loads(body or b"{}"))
+            return (
+                200,
+                {"content-type": "application/x-amz-json-1.1"},
+                self.call(service, operation, json.loads(body or b"{}")),
+            )
         except Refusal as error:
             told = json.dumps({"__type": error.code, "message": error.message, "Message": error.message}).encode()
             return 400, {"content-type": "application/x-amz-json-1.1", "x-amzn-errortype": error.code}, told

@@ -64,7 +64,9 @@ class Stacks:
             result = getattr(self, action)(asked)
         except ClientError as error:
             told = error.response["Error"]
-            return 400, self.xml("ErrorResponse", {"Error": {"Code": told["Code"], "Message": told["Message"]}}).encode()
+            return 400, self.xml(
+                "ErrorResponse", {"Error": {"Code": told["Code"], "Message": told["Message"]}}
+            ).encode()
         inner = {f"{action}Result": result or {}}
         return 200, self.xml(f"{action}Response", inner).replace(">", f' xmlns="{NAMESPACE}">', 1).encode()
 
@@ -145,7 +147,11 @@ class Stacks:
                 text = json.dumps(properties, sort_keys=True)
                 if logical in had and had[logical][2] == text:
                     continue
-                new[logical] = (each["Type"], self.make(each["Type"], stack, logical, properties, had.get(logical)), text)
+                new[logical] = (
+                    each["Type"],
+                    self.make(each["Type"], stack, logical, properties, had.get(logical)),
+                    text,
+                )
                 self.tell(stack, logical, f"{kind}_COMPLETE")
         except Refusal as refusal:
             self.tell(stack, logical, f"{kind}_FAILED", refusal.message)
@@ -222,8 +228,18 @@ class Stacks:
             theirs = self.emulator.describe_stack_events(StackName=stack)["StackEvents"]
         except ClientError:
             theirs = []
-        keys = ("EventId", "StackId", "StackName", "LogicalResourceId", "ResourceStatus", "ResourceStatusReason", "Timestamp")
-        return {"StackEvents": [*self.events.get(stack, []), *({key: each.get(key) for key in keys} for each in theirs)]}
+        keys = (
+            "EventId",
+            "StackId",
+            "StackName",
+            "LogicalResourceId",
+            "ResourceStatus",
+            "ResourceStatusReason",
+            "Timestamp",
+        )
+        return {
+            "StackEvents": [*self.events.get(stack, []), *({key: each.get(key) for key in keys} for each in theirs)]
+        }
 
     def ListStackResources(self, asked: dict[str, str]) -> dict[str, Any]:
         theirs = self.emulator.list_stack_resources(StackName=asked["StackName"])["StackResourceSummaries"]

@@ -1,9 +1,8 @@
-"""plan, apply, ask, compare, destroy: the whole way, with an account on loopback that really denies, trains and serves."""
+"""plan, apply, ask, compare, destroy: with an account on loopback that really denies, trains and serves."""
 
 from __future__ import annotations
 
 import json
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -87,7 +86,9 @@ def test_the_whole_way(run: Run, account: Cloud) -> None:
     assert "InService" in run("status", "faq")
     assert "request_id" in run("logs", "faq")
 
-    page = urllib.request.Request(account.url, headers={"Host": made["page"].split("//")[1], "X-Forwarded-Proto": "https"})
+    page = urllib.request.Request(
+        account.url, headers={"Host": made["page"].split("//")[1], "X-Forwarded-Proto": "https"}
+    )
     assert b"Ask the model" in urllib.request.urlopen(page, timeout=20).read()
 
     assert "as planned already" in again(run)

@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "sqlalchemy": ("store", "registry", "jobs", "traffic", "api", "cli/shared"),
     "alembic": ("store",),
     "fastapi": ("api",),
-    "starlette": ("api",),
+    "starlette": ("api", "deploy/sagemaker/serve"),
     "cryptography": ("api",),
     "rich": ("show", "cli"),
     "typer": ("cli",),

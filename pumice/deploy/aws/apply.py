@@ -16,6 +16,7 @@ from pumice.config import Home
 from pumice.deploy.aws import artifacts, bucket, code, deployments
 from pumice.deploy.aws.account import Account, heard, missing
 from pumice.deploy.aws.api import api_stack
+from pumice.deploy.aws.deployments import Deployed
 from pumice.deploy.aws.destroy import destroy
 from pumice.deploy.aws.endpoint import endpoint_stack
 from pumice.deploy.aws.facts import PLAN_TAG, Facts
@@ -49,7 +50,8 @@ def apply(plan: Plan, account: Account, registry: Registry, home: Home, tell: Te
     with heard():
         check_current(plan, account)
     fresh = not plan.before
-    deployments.keep(plan, Documents(registry.database))
+    documents = Documents(registry.database)
+    Deployed(facts, plan.profile, facts.image if plan.engine == "pumice" else None).keep(documents)
     try:
         with heard():
             made = build(plan, account, registry, home, tell)
@@ -58,7 +60,7 @@ def apply(plan: Plan, account: Account, registry: Registry, home: Home, tell: Te
             tell("It failed; what was made is taken back.")
             with heard():
                 destroy(facts, account, tell)
-            deployments.forget(facts.name, Documents(registry.database))
+            deployments.forget(facts.name, documents)
         raise
     return made
 

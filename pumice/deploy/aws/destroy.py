@@ -7,7 +7,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from pumice.deploy.aws import bucket
+from pumice.deploy.aws import bedrock, bucket, training
 from pumice.deploy.aws.account import Account, missing
 from pumice.deploy.aws.api import log_name
 from pumice.deploy.aws.facts import Facts
@@ -30,6 +30,8 @@ def destroy(facts: Facts, account: Account, tell: Tell) -> list[str]:
             # CloudFormation deletes no bucket that holds something.
             bucket.empty(s3, page)
         stack.delete(tell)
+    bedrock.remove(facts, account, tell)
+    training.remove(facts, account, tell)
     logs = account.client("logs")
     for name in log_groups(facts, logs):
         tell(f"Log {name}")
@@ -69,10 +71,11 @@ def leftovers(facts: Facts, account: Account) -> dict[str, bool]:
     cloudformation, s3 = account.client("cloudformation"), account.client("s3")
     sagemaker, functions = account.client("sagemaker"), account.client("lambda")
     table = f"{facts.endpoint}-requests"
+    names = (facts.endpoint_stack, facts.api_stack, bedrock.stack_name(facts), training.stack_name(facts))
+    stacks = {f"stack {name}": Stack(cloudformation, name).describe() is not None for name in names}
     configs = sagemaker.list_endpoint_configs(NameContains=facts.endpoint)["EndpointConfigs"]
     return {
-        f"stack {facts.endpoint_stack}": Stack(cloudformation, facts.endpoint_stack).describe() is not None,
-        f"stack {facts.api_stack}": Stack(cloudformation, facts.api_stack).describe() is not None,
+        **stacks,
         f"endpoint {facts.endpoint}": found(sagemaker.describe_endpoint, EndpointName=facts.endpoint),
         f"endpoint configurations of {facts.endpoint}": bool(configs),
         f"function {facts.endpoint}": found(functions.get_function, FunctionName=facts.endpoint),

@@ -13,6 +13,8 @@ ROOT = "PUMICE_ML_ROOT"
 """Names another place than /opt/ml, for tests."""
 FAILURE = 1024
 """Characters of the reason that SageMaker shows."""
+METRICS = ({"Name": "loss", "Regex": "loss=([0-9.]+)"}, {"Name": "step", "Regex": "step=([0-9]+)"})
+"""What SageMaker reads out of a training job's lines."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The serving container: `/ping` and `/invocations` over Pumice's own `/v1`, for what AWS's images do not answer with.
 
-It finds in /opt/ml/model a model as `pumice deploy aws` lays it (`base/`, `model/`), a GGUF file, or what training left.
+It finds in /opt/ml/model what `pumice deploy aws` lays there (`base/`, `model/`), a GGUF file, or what training left.
 """
 
 from __future__ import annotations
@@ -101,6 +101,3 @@ class Server:
         headers.append((b"content-length", str(len(asked)).encode()))
         inner = {**scope, "path": path, "raw_path": path.encode(), "headers": headers}
         await self._app(inner, receiving, send)
-
-
-

@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import tempfile
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,8 +26,6 @@ from pumice.store.tables import open_database
 from pumice.train.recipe import Recipe, change
 
 JOB = "training"
-METRICS = ({"Name": "loss", "Regex": "loss=([0-9.]+)"}, {"Name": "step", "Regex": "step=([0-9]+)"})
-"""What SageMaker reads out of the lines of `tell`."""
 
 
 def main(container: Container) -> int:
@@ -53,7 +52,7 @@ def main(container: Container) -> int:
     return 0
 
 
-def train(container: Container, should_stop: pipeline.Callable[[], bool]) -> None:
+def train(container: Container, should_stop: Callable[[], bool]) -> None:
     """Train, and leave the artifact in /opt/ml/model. Raises a `PumiceError`."""
     check_hosts(container)
     recipe = recipe_of(container)
