@@ -42,15 +42,25 @@ class Loop:
                 deadline = str(int((time.time() + SECONDS) * 1000))
                 arn = "arn:aws:lambda:us-east-1:000000000000:function:test"
                 headers = {"Lambda-Runtime-Aws-Request-Id": id_, "Lambda-Runtime-Deadline-Ms": deadline}
-                self.reply(200, body, {**headers, "Lambda-Runtime-Invoked-Function-Arn": arn})
+                self.reply(
+                    200,
+                    body,
+                    {**headers, "Lambda-Runtime-Invoked-Function-Arn": arn, "content-type": "application/json"},
+                )
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("content-length") or 0))
+                if self.headers.get("transfer-encoding") == "chunked":
+                    while size := int(self.rfile.readline().strip() or b"0", 16):
+                        body += self.rfile.read(size)
+                        self.rfile.readline()
+                    self.rfile.readline()
                 loop.answers.put((self.path.rpartition("/")[2], body))
                 self.reply(202, b"{}", {})
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
+        self.server.handle_error = lambda *_: None  # type: ignore[method-assign]
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
         told = {
             "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{self.server.server_address[1]}",
@@ -69,7 +79,7 @@ class Loop:
     def call(self, event: dict[str, Any]) -> dict[str, Any]:
         """What the function answers; raises what it raised."""
         self.events.put((str(uuid.uuid4()), json.dumps(event).encode()))
-        kind, body = self.answers.get(timeout=SECONDS)
+        kind, body = self.answers.get(timeout=8)
         assert kind == "response", body
         answer: dict[str, Any] = json.loads(body)
         return answer

@@ -147,7 +147,12 @@ def test_what_cannot_be_asked_is_said(loop: Loop, model: Model, body: Any, statu
 
 @pytest.mark.parametrize(
     ("sent", "error", "status"),
-    [(400, "ValidationError", 503), (424, "ModelError", 502), (429, "ModelNotReadyException", 503), (500, "Other", 502)],
+    [
+        (400, "ValidationError", 503),
+        (424, "ModelError", 502),
+        (429, "ModelNotReadyException", 503),
+        (500, "Other", 502),
+    ],
 )
 def test_errors_of_aws_do_not_leak(loop: Loop, model: Model, sent: int, error: str, status: int) -> None:
     model.status, model.error = sent, error
@@ -164,9 +169,7 @@ def test_feedback_is_kept_beside_its_request(loop: Loop, model: Model, cloud: Cl
     assert ask(loop, {"request_id": "none", "score": 1}, "/v1/feedback")[0] == 404
 
 
-def test_the_idle_function_deletes_only_what_nobody_asked(
-    account: Cloud, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_idle_function_deletes_only_what_nobody_asked(account: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENDPOINT_NAME", "pumice-lazy")
     monkeypatch.setenv("IDLE_MINUTES", "60")
     from pumice.deploy.aws.functions import idle
