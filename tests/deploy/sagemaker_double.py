@@ -221,7 +221,11 @@ class SageMaker:
         made = self.put(
             "endpoint", name, {**asked, "EndpointArn": self.arn("endpoint", name), "EndpointStatus": "Creating"}
         )
-        self.roll(name, asked["EndpointConfigName"])
+        try:
+            self.roll(name, asked["EndpointConfigName"])
+        except Refusal:
+            del self.records["endpoint"][name]
+            raise
         return made
 
     def UpdateEndpoint(self, asked: dict[str, Any]) -> dict[str, Any]:

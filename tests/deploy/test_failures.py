@@ -76,23 +76,23 @@ def test_a_missing_permission_is_named(registry: Registry, account: Cloud, monke
     key = iam.create_access_key(UserName="poor")["AccessKey"]
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
-    with pytest.raises(DeniedError, match="A permission is missing: s3:"), heard():
+    with pytest.raises(DeniedError, match=r"A permission is missing: s3:"), heard():
         Account(None, None).client("s3").create_bucket(Bucket="pumice-sad-bucket")
 
 
 def test_a_quota_of_zero(registry: Registry) -> None:
-    with pytest.raises(ConflictError, match="'ml.m5.xlarge for endpoint usage' is 0") as caught:
+    with pytest.raises(ConflictError, match=r"'ml.m5.xlarge for endpoint usage' is 0") as caught:
         planned(registry, instance="ml.m5.xlarge")
     assert "request-service-quota-increase" in str(caught.value)
 
 
 def test_a_region_without_the_instance(registry: Registry) -> None:
-    with pytest.raises(ConflictError, match="has no quota named 'ml.g5.xlarge"):
+    with pytest.raises(ConflictError, match=r"has no quota named 'ml.g5.xlarge"):
         planned(registry, instance="ml.g5.xlarge")
 
 
 def test_an_instance_that_is_too_small(registry: Registry) -> None:
-    with pytest.raises(InputError, match="needs 9.0 GB of memory, and ml.c5.xlarge has 8"):
+    with pytest.raises(InputError, match=r"needs 9.0 GB of memory, and ml.c5.xlarge has 8"):
         plan.check_memory(wanted(), 9.0, 8)
 
 
@@ -189,7 +189,7 @@ def test_prices_may_be_the_users_own(tmp_path: Path) -> None:
     (tmp_path / prices.FILE).write_text("[]")
     with pytest.raises(InputError, match="no table of prices"):
         prices.machines(tmp_path)
-    with pytest.raises(NotFoundError, match="ml.none"):
+    with pytest.raises(NotFoundError, match=r"ml.none"):
         prices.find("ml.none", prices.MACHINES)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -86,12 +87,13 @@ def test_the_whole_way(run: Run, account: Cloud) -> None:
     assert "InService" in run("status", "faq")
     assert "request_id" in run("logs", "faq")
 
+    denied(account, f"{url}/chat/completions", made["key"], question)
+    compared(run, account, f"{url}/chat/completions", made["key"], question)
+
     page = urllib.request.Request(
         account.url, headers={"Host": made["page"].split("//")[1], "X-Forwarded-Proto": "https"}
     )
     assert b"Ask the model" in urllib.request.urlopen(page, timeout=20).read()
-
-    assert "as planned already" in again(run)
 
     said = run("destroy", "faq", "--yes")
     assert "faq is gone" in said
@@ -99,6 +101,41 @@ def test_the_whole_way(run: Run, account: Cloud) -> None:
     assert not account.double.sagemaker.records["endpoint"] and not account.double.sagemaker.records["model"]
 
 
-def again(run: Run) -> str:
-    """The same plan once more, as after an interruption at its very end."""
-    return run("apply", "plan.json")
+def denied(account: Cloud, url: str, key: str, question: Any) -> None:
+    """The role has no more than it needs: one permission less, and the log is denied; the caller is answered."""
+    iam = account.client("iam")
+    role = next(each["RoleName"] for each in iam.list_roles()["Roles"] if "faq-api-FunctionRole" in each["RoleName"])
+    (name,) = iam.list_role_policies(RoleName=role)["PolicyNames"]
+    policy = iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
+    less = json.loads(json.dumps(policy).replace('"dynamodb:PutItem", ', ""))
+    assert less != policy
+    count = rows(account)
+    iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(less))
+    assert ask(url, question, key)[0] == 200
+    assert rows(account) == count
+    events = account.client("logs").filter_log_events(logGroupName="/aws/lambda/pumice-faq")["events"]
+    assert any("AccessDenied" in each["message"] for each in events)
+    iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(policy))
+    assert ask(url, question, key)[0] == 200
+    assert rows(account) == count + 1
+
+
+def rows(account: Cloud) -> int:
+    return int(account.client("dynamodb").scan(TableName="pumice-faq-requests")["Count"])
+
+
+def compared(run: Run, account: Cloud, url: str, key: str, question: Any) -> None:
+    """A candidate beside the model: both answer, callers say which they like, and the verdict follows."""
+    run("ab", "faq", "--candidate", "faq@2", "--weight", "50", "--yes")
+    for variant in ("A", "B"):
+        for _ in range(7):
+            status, answer = ask(url, {**question, "variant": variant}, key)
+            assert (status, answer["variant"]) == (200, variant), answer
+            feedback = {"request_id": answer["request_id"], "score": int(variant == "B")}
+            assert ask(url.replace("chat/completions", "feedback"), feedback, key)[0] == 200
+            time.sleep(0.4)
+    result = json.loads(run("ab", "faq", "--json"))
+    assert result["comparisons"][0]["verdict"] == "better" and result["comparisons"][0]["count"] >= 7
+    assert "B: 100%" in run("ab", "faq", "--weight", "100")
+    assert {ask(url, question, key)[1]["variant"] for _ in range(3)} == {"B"}
+    assert "as planned already" in run("apply", "plan.json")

@@ -23,7 +23,7 @@ from pumice.deploy.aws.facts import PLAN_TAG, Facts
 from pumice.deploy.aws.plan import Plan, check_current
 from pumice.deploy.aws.stacks import Stack
 from pumice.deploy.aws.template import body
-from pumice.errors import PumiceError
+from pumice.errors import PumiceError, UnavailableError
 from pumice.registry.models import Registry
 from pumice.store.documents import Documents
 
@@ -55,12 +55,17 @@ def apply(plan: Plan, account: Account, registry: Registry, home: Home, tell: Te
     try:
         with heard():
             made = build(plan, account, registry, home, tell)
-    except PumiceError:
-        if fresh:
-            tell("It failed; what was made is taken back.")
+    except PumiceError as error:
+        if not fresh:
+            raise
+        tell("It failed; what was made is taken back.")
+        try:
             with heard():
                 destroy(facts, account, tell)
-            deployments.forget(facts.name, documents)
+        except PumiceError as left:
+            # Both are told: why it failed, and what must still be taken away.
+            raise UnavailableError(error.what, f"{error.why} {left.what}".strip(), left.fix) from error
+        deployments.forget(facts.name, documents)
         raise
     return made
 
