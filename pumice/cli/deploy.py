@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pumice.store.documents import Documents
 
 app = typer.Typer(help="Put a model on machines that are rented.", no_args_is_help=True)
-aws = typer.Typer(help="On AWS: plan, apply, status, logs, invoke, destroy.", no_args_is_help=True)
+aws = typer.Typer(help="On AWS: plan, apply, status, logs, invoke, ab, train, destroy.", no_args_is_help=True)
 app.add_typer(aws, name="aws")
 
 Deployed = Annotated[str, typer.Argument(metavar="NAME", help="The deployment's name.")]

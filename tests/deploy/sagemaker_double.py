@@ -160,6 +160,7 @@ class SageMaker:
                 {"MetricName": key, "Value": value, "Timestamp": time.time()} for key, value in metrics.items()
             ]
         code = process.wait()
+        process.stdout.close()
         if kept:
             self.push(root / "checkpoints", kept)
         if any((root / "model").iterdir()):

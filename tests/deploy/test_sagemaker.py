@@ -54,20 +54,21 @@ def lay_out(root: Path, base: Base, **settings: str) -> dict[str, str]:
 def test_training_is_interrupted_resumed_and_imported(tiny: Base, tmp_path: Path, home: Home) -> None:
     root = tmp_path / "ml"
     environment = lay_out(root, tiny)
-    first = subprocess.Popen(ENTRY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    assert first.stdout
-    for line in first.stdout:
-        if line.startswith("checkpoint"):
-            first.send_signal(signal.SIGTERM)
-    assert first.wait() == 0 and not (root / "model").exists()
+    with subprocess.Popen(ENTRY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as first:
+        assert first.stdout
+        for line in first.stdout:
+            if line.startswith("checkpoint"):
+                first.send_signal(signal.SIGTERM)
+    assert first.returncode == 0 and not (root / "model").exists()
     second = subprocess.run(ENTRY, env=environment, capture_output=True, text=True)
     assert second.returncode == 0, second.stdout
     steps = [int(line.split("step=")[1].split()[0]) for line in second.stdout.splitlines() if line.startswith("step ")]
     assert steps[0] > 1 and steps[-1] == 12
-    database = open_database(home.database) if home.root.mkdir(parents=True) is None else None
-    made = import_model(root / "model", "back", Registry(database, home), home, None, str(tiny.folder))  # type: ignore[arg-type]
+    home.root.mkdir(parents=True)
+    database = open_database(home.database)
+    made = import_model(root / "model", "back", Registry(database, home), home, None, str(tiny.folder))
+    database.dispose()
     assert made.adapter and made.id == "back@1"
-    database.dispose()  # type: ignore[union-attr]
 
 
 def test_a_failure_has_its_reason_where_sagemaker_reads_it(tiny: Base, tmp_path: Path) -> None:

@@ -144,6 +144,16 @@ def test_a_name_that_no_bucket_could_have_is_refused(name: str) -> None:
         facts(name=name)
 
 
+def test_the_policy_in_the_documents_names_every_action() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "deploy-aws.md").read_text()
+    policy = json.loads(page.split("```json\n")[1].split("```")[0])
+    actions = [action for each in policy["Statement"] for action in [each["Action"]] if isinstance(action, str)]
+    actions += [action for each in policy["Statement"] if isinstance(each["Action"], list) for action in each["Action"]]
+    assert len(actions) == len(set(actions)) > 100 and not any("*" in action for action in actions)
+    for kind in ("cloudfront", "sns", "events", "budgets", "dynamodb", "lambda", "sagemaker", "apigateway"):
+        assert any(action.startswith(f"{kind}:") for action in actions)
+
+
 def test_facts_come_back_from_json() -> None:
     from dataclasses import asdict
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -86,6 +89,10 @@ def test_the_whole_way(run: Run, account: Cloud) -> None:
     assert run("invoke", "faq", "How are you?").strip()
     assert "InService" in run("status", "faq")
     assert "request_id" in run("logs", "faq")
+
+    told = {**os.environ, "URL": url, "KEY": made["key"]}
+    example = [sys.executable, str(Path(__file__).parents[2] / "examples" / "aws_client.py")]
+    assert subprocess.run(example, env=told, capture_output=True, text=True, check=True).stdout.strip()
 
     denied(account, f"{url}/chat/completions", made["key"], question)
     compared(run, account, f"{url}/chat/completions", made["key"], question)

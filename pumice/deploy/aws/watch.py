@@ -15,7 +15,7 @@ from pumice.deploy.aws.account import Account, missing
 from pumice.deploy.aws.api import log_name
 from pumice.deploy.aws.facts import Facts
 from pumice.deploy.aws.stacks import Stack
-from pumice.errors import NotFoundError, UnavailableError
+from pumice.errors import InputError, NotFoundError, UnavailableError
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,12 @@ def logs(facts: Facts, account: Account, since: datetime, tell: Callable[[str], 
 
 def invoke(facts: Facts, account: Account, question: str) -> str:
     """Ask the endpoint itself, with the caller's own credentials. Raises `UnavailableError`."""
+    if facts.mode == "async":
+        raise InputError(
+            f"{facts.name} is asynchronous: it is asked through S3.",
+            f"It reads a request that lies under s3://{facts.bucket}/async-in/ and puts its answer under async/.",
+            f"aws sagemaker-runtime invoke-endpoint-async --endpoint-name {facts.endpoint} --input-location s3://…",
+        )
     body = json.dumps({"messages": [{"role": "user", "content": question}], "max_tokens": 256})
     client, end = account.client("sagemaker-runtime"), time.monotonic() + 60
     while True:
