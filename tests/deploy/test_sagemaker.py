@@ -164,3 +164,40 @@ def test_bedrock_is_asked_only_for_what_it_imports(models: Registry) -> None:
     with pytest.raises(InputError, match="Gemma3"):
         bedrock.check(strange)
     assert Account(None, None).region == "us-east-1"
+
+
+class Bedrock:
+    """The five calls that are made; the emulator's imports never end."""
+
+    def __init__(self) -> None:
+        self.asked: dict[str, Any] = {}
+        self.there = False
+
+    def create_model_import_job(self, **asked: Any) -> dict[str, Any]:
+        self.asked, self.there = asked, True
+        return {"jobArn": "arn:job"}
+
+    def get_model_import_job(self, jobIdentifier: str) -> dict[str, Any]:
+        return {"status": "Completed", "importedModelArn": "arn:model"}
+
+    def get_imported_model(self, modelIdentifier: str) -> dict[str, Any]:
+        return {}
+
+    def delete_imported_model(self, modelIdentifier: str) -> None:
+        self.there = False
+
+
+def test_merged_weights_go_to_bedrock_and_come_away_again(
+    models: Registry, account: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake, real = Bedrock(), Account.client
+    monkeypatch.setattr(Account, "client", lambda self, name: fake if name == "bedrock" else real(self, name))
+    assert "arn:model" in run("deploy", "aws", "bedrock-import", "faq", "--name", "rock")
+    model = botocore.session.get_session().get_service_model("bedrock").operation_model("CreateModelImportJob")
+    report = ParamValidator().validate(fake.asked, model.input_shape)
+    assert not report.has_errors(), report.generate_report()
+    bucket, _, prefix = fake.asked["modelDataSource"]["s3DataSource"]["s3Uri"].removeprefix("s3://").partition("/")
+    keys = [each["Key"] for each in account.client("s3").list_objects_v2(Bucket=bucket, Prefix=prefix)["Contents"]]
+    assert {f"{prefix}config.json", f"{prefix}model.safetensors", f"{prefix}tokenizer.json"} <= set(keys)
+    assert "rock is gone" in run("deploy", "aws", "destroy", "rock", "--yes")
+    assert not fake.there
