@@ -8,18 +8,15 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import boto3
 import pytest
-from sagemaker_double import REGION, Double
+from cloud import Cloud
+from sagemaker_double import Double
 from stacks_double import Stacks
 
 ROOT = Path(__file__).parents[2]
 TOOLS = ROOT / ".bench" / "aws" / "bin"
-KEYS = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": REGION}
 
 
 @pytest.fixture(scope="session")
@@ -27,33 +24,6 @@ def tools() -> Path:
     """The programs that are installed apart from Pumice."""
     subprocess.run(["make", ".bench/aws/ready"], cwd=ROOT, check=True, capture_output=True)
     return TOOLS
-
-
-@dataclass
-class Cloud:
-    """The account."""
-
-    url: str
-    double: Double
-    stacks: Stacks
-
-    def client(self, service: str) -> Any:
-        """As its root, straight to the emulator."""
-        return boto3.client(service, endpoint_url=self.url, **KEYS)
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """What boto3 reads, so that it finds the account."""
-        return {
-            "AWS_ENDPOINT_URL": self.url,
-            "AWS_ENDPOINT_URL_SAGEMAKER": self.double.url,
-            "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": self.double.url,
-            "AWS_ENDPOINT_URL_SERVICE_QUOTAS": self.double.url,
-            "AWS_ENDPOINT_URL_CLOUDFORMATION": self.stacks.url,
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_DEFAULT_REGION": REGION,
-        }
 
 
 @pytest.fixture(scope="session")

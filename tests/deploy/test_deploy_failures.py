@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Cloud
+from cloud import Cloud
 from packaging.requirements import Requirement
 from sagemaker_double import QUOTAS
 

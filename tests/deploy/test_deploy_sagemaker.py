@@ -15,7 +15,7 @@ from typing import Any
 import botocore.session
 import pytest
 from botocore.validate import ParamValidator
-from conftest import Cloud
+from cloud import Cloud
 from typer.testing import CliRunner
 
 from pumice.cli import app

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Cloud
+from cloud import Cloud
 from typer.testing import CliRunner
 
 from pumice.cli import app

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Cloud
+from cloud import Cloud
 from lambda_loop import Loop
 
 from pumice.deploy.aws import code
