@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 .PHONY: install quickstart test lint bench soak
 
-install: .venv/ready pumice/api/static/index.html
+install: .venv/ready pumice/api/static/index.html .bench/aws/ready
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -16,6 +16,12 @@ install: .venv/ready pumice/api/static/index.html
 WEB := $(shell find web -type f -not -path 'web/node_modules/*' -not -name schema.d.ts -not -name openapi.json 2>/dev/null)
 pumice/api/static/index.html: .venv/ready $(WEB) $(wildcard pumice/api/console/*.py pumice/api/openai/*.py)
 	@scripts/console.sh build $(BIN)/python
+
+# What the tests of `pumice deploy` run against, apart from Pumice: an emulator, Lambda's own runtime client, a linter.
+.bench/aws/ready:
+	$(PYTHON) -m venv .bench/aws
+	.bench/aws/bin/pip install --quiet --disable-pip-version-check ministack==1.5.33 boto3 awslambdaric==4.2.2 cfn-lint==1.58.0
+	touch .bench/aws/ready
 
 quickstart: .venv/ready
 	$(BIN)/pumice quickstart

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from pumice import __version__
+from pumice.cli.deploy import app as deploy_app
 from pumice.cli.jobs import app as jobs_app
 from pumice.cli.keys import app as keys_app
 from pumice.cli.loop import app as loop_app
@@ -39,6 +40,7 @@ app.add_typer(models_app, name="models")
 app.add_typer(templates_app, name="prompts")
 app.add_typer(jobs_app, name="jobs")
 app.add_typer(keys_app, name="keys")
+app.add_typer(deploy_app, name="deploy")
 
 
 def main() -> None:

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from pumice.cli.shared import Json, open_registry
 from pumice.records import Stage
 
-app = typer.Typer(help="Registered models: list, show, stage, export, import, delete, catalogue.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from pumice.config import Home
+
+app = typer.Typer(
+    help="Registered models: list, show, stage, export, import, push, pull, delete, catalogue.", no_args_is_help=True
+)
 
 Format = Literal["safetensors", "gguf-f16", "gguf-q8_0", "gguf-q4_0"]
 
@@ -81,7 +89,9 @@ def models_export(
 
 @app.command("import")
 def models_import(
-    folder: Annotated[Path, typer.Argument(help="A whole model (safetensors), or an adapter as peft saves it.")],
+    folder: Annotated[
+        str, typer.Argument(help="A whole model or an adapter: a folder, or s3:// in AWS with what a job left there.")
+    ],
     name: Annotated[str, typer.Option("--name", help="Name to register under.")],
     base: Annotated[
         str | None, typer.Option("--base", help="What it was made from; by default what its own files say.")
@@ -93,11 +103,65 @@ def models_import(
     from pumice.registry.imports import import_model
 
     registry, home = open_registry()
-    found = import_model(folder, name, registry, home, None, base)
+    if folder.startswith("s3://"):
+        with fetched(folder, home) as local:
+            found = import_model(local, name, registry, home, None, base)
+    else:
+        found = import_model(Path(folder), name, registry, home, None, base)
     if as_json:
         show.document(show.model_document(found))
     else:
         show.say(f"{found.id} is registered. Talk to it: pumice chat {found.id}")
+
+
+@contextmanager
+def fetched(uri: str, home: Home) -> Iterator[Path]:
+    """What lies there in AWS, as a folder for a while."""
+    from pumice.cli.deploy import connect
+
+    account = connect(None, None)
+    from pumice.deploy.aws.fetch import fetch
+
+    home.cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=home.cache) as folder:
+        yield fetch(uri, account, Path(folder))
+
+
+@app.command("push")
+def models_push(
+    model: Annotated[str, typer.Argument(help="A version: name@version.")],
+    bucket: Annotated[str, typer.Option(help="S3 bucket in AWS that its files go to.")],
+    to: Annotated[Literal["sagemaker"], typer.Option(help="Where to.")] = "sagemaker",
+) -> None:
+    """Put a version into SageMaker's model registry with scores and lineage; pushed again, tell it the stage here."""
+    from pumice import show
+    from pumice.cli.deploy import connect
+
+    account = connect(None, None)
+    from pumice.deploy.aws.account import heard
+    from pumice.deploy.aws.packages import push
+
+    registry, home = open_registry()
+    with heard():
+        show.say(push(registry.find(model), bucket, account, registry, home, show.say))
+
+
+@app.command("pull")
+def models_pull(name: Annotated[str, typer.Argument(help="A model's name.")]) -> None:
+    """Take over what was approved in SageMaker's model registry: approved is production, rejected is archived."""
+    from pumice import show
+    from pumice.cli.deploy import connect
+
+    account = connect(None, None)
+    from pumice.deploy.aws.account import heard
+    from pumice.deploy.aws.packages import pull
+
+    with heard():
+        changed = pull(name, account, open_registry()[0])
+    for each in changed:
+        show.say(f"{each.id} is {each.stage} now.")
+    if not changed:
+        show.say("Nothing has changed there.")
 
 
 @app.command("delete")

@@ -38,6 +38,26 @@ def paired(
     return Interval(float(weighted.sum() / weight.sum()), float(low), float(high))
 
 
+def unpaired(base: Sequence[float], tuned: Sequence[float], seed: int) -> Interval:
+    """Mean of tuned minus mean of base with its 95 % interval, where no question was put to both: each is drawn alone.
+
+    Raises `ValueError` where one is empty.
+    """
+    if not base or not tuned:
+        raise ValueError("both sides need a score.")
+    means = [_means(np.asarray(side, dtype=np.float64), seed + at) for at, side in enumerate((base, tuned))]
+    low, high = np.percentile(means[1] - means[0], (2.5, 97.5))
+    return Interval(float(np.mean(tuned) - np.mean(base)), float(low), float(high))
+
+
+def _means(values: np.ndarray, seed: int) -> np.ndarray:
+    """Of `RESAMPLES` draws, a few at a time: a log may be long."""
+    draw, count = np.random.default_rng(seed), len(values)
+    shares = np.full(count, 1 / count)
+    blocks = [draw.multinomial(count, shares, size=100) @ values / count for _ in range(RESAMPLES // 100)]
+    return np.concatenate(blocks)
+
+
 DECIDING = ("accuracy", "reward", "token_f1", "loss")
 """The verdict follows the first of these that was scored."""
 
@@ -53,6 +73,11 @@ def verdict(set_name: SetName, count: int, differences: Mapping[str, Interval]) 
         return "recall only"
     name = deciding(differences)
     gain = negative(differences[name]) if name == "loss" else differences[name]
+    return judged(gain, count)
+
+
+def judged(gain: Interval, count: int) -> Verdict:
+    """What a gain of `count` scores proves."""
     if count < FEWEST or gain.low <= 0 <= gain.high:
         return "undecided"
     return "better" if gain.low > 0 else "worse"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pumice.evaluate.compare import negative, paired, verdict
+from pumice.evaluate.compare import negative, paired, unpaired, verdict
 from pumice.records import Interval
 
 SCORES = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=60)
@@ -79,3 +79,12 @@ def test_five_pairs_prove_nothing() -> None:
 
 def test_trained_rows_get_no_verdict() -> None:
     assert verdict("recall of trained rows", 100, {"token_f1": Interval(0.9, 0.8, 1.0)}) == "recall only"
+
+
+def test_two_sides_that_were_asked_other_questions_are_drawn_alone() -> None:
+    gap = unpaired([0.0] * 50 + [1.0] * 50, [1.0] * 90 + [0.0] * 10, seed=0)
+    assert gap.value == pytest.approx(0.4)
+    # The normal interval of two independent shares: 0.4 ± 1.96 · sqrt(0.25/100 + 0.09/100).
+    assert gap.low == pytest.approx(0.286, abs=0.02) and gap.high == pytest.approx(0.514, abs=0.02)
+    with pytest.raises(ValueError, match="both sides"):
+        unpaired([], [1.0], seed=0)

@@ -35,7 +35,15 @@ def test_a_breach_is_named(tmp_path: Path, place: str, source: str, sentence: st
 
 
 @pytest.mark.parametrize(
-    "module", ["pumice.api.app", "pumice.train.methods", "pumice.train.sizes", "pumice.train.recipe", "pumice.cli"]
+    "module",
+    [
+        "pumice.api.app",
+        "pumice.train.methods",
+        "pumice.train.sizes",
+        "pumice.train.recipe",
+        "pumice.cli",
+        "pumice.show_deploy",
+    ],
 )
 def test_no_torch_where_nobody_pays_for_it(module: str) -> None:
     code = f"import sys, {module}; print([m for m in ('torch', 'transformers', 'trl', 'peft') if m in sys.modules])"

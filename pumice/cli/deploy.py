@@ -1,0 +1,301 @@
+"""Models on machines that are rented."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pumice.cli.shared import Json, Setting, Source, open_registry, overrides_of, recipe_of
+from pumice.errors import InputError
+
+if TYPE_CHECKING:
+    from pumice.deploy.aws.account import Account
+    from pumice.deploy.aws.facts import Facts
+    from pumice.store.documents import Documents
+
+app = typer.Typer(help="Put a model on machines that are rented.", no_args_is_help=True)
+aws = typer.Typer(help="On AWS: plan, apply, status, logs, invoke, ab, train, destroy.", no_args_is_help=True)
+app.add_typer(aws, name="aws")
+
+Deployed = Annotated[str, typer.Argument(metavar="NAME", help="The deployment's name.")]
+Profile = Annotated[str | None, typer.Option(help="Of the AWS configuration; by default the one that is set.")]
+Region = Annotated[str | None, typer.Option(help="By default the one that is set.")]
+
+
+def need_boto3() -> None:
+    if find_spec("boto3") is None:
+        raise InputError(
+            "AWS needs the library boto3, which is not installed.", fix="Install it: pip install 'pumice[aws]'"
+        )
+
+
+def connect(profile: str | None, region: str | None) -> Account:
+    need_boto3()
+    from pumice.deploy.aws.account import Account
+
+    return Account(profile, region)
+
+
+def new_facts(name: str, account: Account) -> Facts:
+    """Of what has no endpoint: it has a bucket and a name all the same."""
+    from pumice.deploy.aws.deployments import Deployed
+    from pumice.deploy.aws.facts import Facts
+
+    facts = Facts(name, account.id(), account.region, "real-time", "", "", ())
+    Deployed(facts, account.profile).keep(documents())
+    return facts
+
+
+def documents() -> Documents:
+    from pumice.store.documents import Documents
+
+    return Documents(open_registry()[0].database)
+
+
+def deployed(name: str) -> tuple[Facts, Account]:
+    """What was deployed under this name, and the account that it is in."""
+    need_boto3()
+    from pumice.deploy.aws import deployments
+
+    found = deployments.find(name, documents())
+    return found.facts, connect(found.profile, found.facts.region)
+
+
+@aws.command("plan")
+def aws_plan(
+    model: Annotated[str, typer.Option(help="A registered name@version, or a base as it is.")],
+    name: Annotated[str | None, typer.Option(help="Of the deployment; by default the model's.")] = None,
+    profile: Profile = None,
+    region: Region = None,
+    instance: Annotated[str | None, typer.Option(help="By default the cheapest that holds the model.")] = None,
+    serverless: Annotated[bool, typer.Option("--serverless", help="No machine; CPU, 6 GB at most.")] = False,
+    asynchronous: Annotated[bool, typer.Option("--async", help="Through a queue; no machine while idle.")] = False,
+    image: Annotated[str | None, typer.Option(help="An image with Pumice in it, instead of AWS's own.")] = None,
+    email: Annotated[str, typer.Option(help="Who is told of alarms and the budget.")] = "",
+    out: Annotated[Path, typer.Option(help="Where the plan is written.")] = Path("plan.json"),
+) -> None:
+    """Say what a deployment would be and cost. Changes nothing; writes the file that apply takes."""
+    account = connect(profile, region)
+    from pumice import show_deploy
+    from pumice.deploy.aws import plan as plans
+
+    if serverless and asynchronous:
+        raise typer.BadParameter("--serverless and --async do not go together: a serverless endpoint has no queue.")
+    registry, home = open_registry()
+    wanted = plans.Wanted(
+        model,
+        name or show_deploy.name_for(model),
+        "serverless" if serverless else "async" if asynchronous else "real-time",
+        instance,
+        image,
+        email=email,
+    )
+    made = plans.make(wanted, account, registry, home)
+    plans.save(made, out)
+    show_deploy.plan(made, out)
+
+
+@aws.command("apply")
+def aws_apply(
+    plan: Annotated[Path, typer.Argument(help="What `pumice deploy aws plan` wrote.")], as_json: Json = False
+) -> None:
+    """Make what a plan says. Interrupted, run it again; failed, it takes back what it made."""
+    need_boto3()
+    from pumice import show, show_deploy
+    from pumice.deploy.aws import apply
+    from pumice.deploy.aws import plan as plans
+
+    found = plans.load(plan)
+    registry, home = open_registry()
+    try:
+        made = apply.apply(found, connect(found.profile, found.facts.region), registry, home, show.say)
+    except KeyboardInterrupt:
+        show.say(f"Interrupted. Go on with it: pumice deploy aws apply {plan}")
+        raise
+    show_deploy.made(found, made, as_json)
+
+
+@aws.command("status")
+def aws_status(name: Deployed, as_json: Json = False) -> None:
+    """What runs, and what it was asked."""
+    facts, account = deployed(name)
+    from pumice import show_deploy
+    from pumice.deploy.aws.account import heard
+    from pumice.deploy.aws.watch import status
+
+    with heard():
+        show_deploy.status(facts, status(facts, account), as_json)
+
+
+@aws.command("logs")
+def aws_logs(name: Deployed, minutes: Annotated[int, typer.Option(min=1, help="How far back.")] = 60) -> None:
+    """What gateway and container wrote of late."""
+    facts, account = deployed(name)
+    from pumice import show
+    from pumice.deploy.aws.account import heard
+    from pumice.deploy.aws.watch import logs
+
+    with heard():
+        count = logs(facts, account, datetime.now(UTC) - timedelta(minutes=minutes), typer.echo)
+    show.say(f"{count} lines of the last {minutes} minutes.")
+
+
+@aws.command("invoke")
+def aws_invoke(name: Deployed, question: str) -> None:
+    """Ask the endpoint, with your own AWS credentials."""
+    facts, account = deployed(name)
+    from pumice.deploy.aws.account import heard
+    from pumice.deploy.aws.watch import invoke
+
+    with heard():
+        typer.echo(invoke(facts, account, question))
+
+
+@aws.command("destroy")
+def aws_destroy(
+    name: Deployed,
+    endpoint_only: Annotated[
+        bool, typer.Option("--endpoint-only", help="Keep the API, which costs by the request alone.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Delete a deployment, and look whether anything of it is left."""
+    facts, account = deployed(name)
+    from pumice import show, show_deploy
+    from pumice.deploy.aws import deployments, destroy
+    from pumice.deploy.aws.account import heard
+    from pumice.deploy.aws.stacks import Stack
+
+    if not yes:
+        typer.confirm(f"Delete {name} in {facts.region}, with its request log, for ever?", abort=True, err=True)
+    with heard():
+        if endpoint_only:
+            Stack(account.client("cloudformation"), facts.endpoint_stack).delete(show.say)
+            show.say(f"The endpoint of {name} is gone. Its API stays and answers 503 until a plan is applied again.")
+            return
+        gone = destroy.destroy(facts, account, show.say)
+    deployments.forget(name, documents())
+    show_deploy.destroyed(name, gone)
+
+
+@aws.command("ab")
+def aws_ab(
+    name: Deployed,
+    candidate: Annotated[str | None, typer.Option(help="A version to put beside the model.")] = None,
+    weight: Annotated[
+        int | None, typer.Option(min=0, max=100, help="Percent of the requests that go to the candidate.")
+    ] = None,
+    days: Annotated[int, typer.Option(min=1, max=30, help="How far back the log is read.")] = 7,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Start a comparison (--candidate), shift it (--weight), or say what it shows: better, worse or undecided."""
+    facts, account = deployed(name)
+    from pumice import show, show_deploy
+    from pumice.deploy.aws import ab, apply, deployments
+    from pumice.deploy.aws import plan as plans
+    from pumice.deploy.aws.account import heard
+
+    if candidate:
+        registry, home = open_registry()
+        image = deployments.find(name, documents()).image
+        model, instance = facts.variants[0].model, facts.instance or None
+        wanted = plans.Wanted(
+            model, name, facts.mode, instance, image, candidate, 10 if weight is None else weight, facts.email
+        )
+        made = plans.make(wanted, account, registry, home)
+        plans.save(made, Path("plan.json"))
+        show_deploy.plan(made, Path("plan.json"))
+        if not yes:
+            typer.confirm("Make it?", abort=True, err=True)
+        show_deploy.made(made, apply.apply(made, account, registry, home, show.say), as_json)
+        return
+    with heard():
+        if weight is not None:
+            shares = ab.shift(facts, account, weight)
+            show.say(", ".join(f"{key}: {share:.0%}" for key, share in shares.items()))
+            return
+        result = ab.compare(facts, account, datetime.now(UTC) - timedelta(days=days))
+    show_deploy.compared(result, as_json)
+
+
+@aws.command("train")
+def aws_train(
+    source: Source,
+    name: Annotated[str | None, typer.Option(help="Of model and deployment; by default that of the data.")] = None,
+    profile: Profile = None,
+    region: Region = None,
+    instance: Annotated[str, typer.Option(help="SageMaker's machine.")] = "ml.g5.xlarge",
+    spot: Annotated[bool, typer.Option("--spot", help="Cheaper; interrupted and resumed as AWS needs it.")] = False,
+    fsx: Annotated[str | None, typer.Option(help="Data on FSx for Lustre: FILE-SYSTEM:/PATH@SUBNET,GROUP.")] = None,
+    serverless: Annotated[
+        str | None, typer.Option(help="ARN of a base in SageMaker's hub: AWS trains it with its own loop.")
+    ] = None,
+    setting: Setting = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Train a recipe on SageMaker and register what comes back. Interrupted, run it again: it follows the same job."""
+    account = connect(profile, region)
+    from pumice import show, show_deploy
+    from pumice.deploy.aws import prices, quotas, training
+    from pumice.deploy.aws.account import heard
+
+    registry, home = open_registry()
+    recipe = recipe_of(source, overrides_of(name, None, setting))
+    machine = prices.find(instance, prices.machines(home.root))
+    options = training.options(machine, spot, fsx, serverless)
+    with heard():
+        found = quotas.looked_up(quotas.needed("spot" if spot else "training", instance, 1), account)
+        quotas.check(found)
+        if not yes:
+            show.say(f"{instance} costs ${machine.price:.3f} an hour, at most {training.LONGEST // 3600} hours.")
+            typer.confirm("Train there?", abort=True, err=True)
+        facts = new_facts(show_deploy.name_for(recipe.name or Path(recipe.data).stem), account)
+        model = training.train(recipe, facts, options, account, registry, home, show.say)
+    show.say(f"{model.id} is registered. Compare it: pumice evaluate {model.id} --data FILE")
+
+
+@aws.command("bedrock-import")
+def aws_bedrock_import(
+    model: Annotated[str, typer.Argument(help="A registered name@version, or a base.")],
+    name: Annotated[str | None, typer.Option(help="Of the deployment; by default the model's.")] = None,
+    profile: Profile = None,
+    region: Region = None,
+) -> None:
+    """Import a model into Bedrock: no machine, and no cost while nobody asks but its storage."""
+    account = connect(profile, region)
+    from pumice import show, show_deploy
+    from pumice.deploy.aws import bedrock
+    from pumice.deploy.aws.account import heard
+
+    registry, home = open_registry()
+    with heard():
+        facts = new_facts(name or show_deploy.name_for(model), account)
+        arn = bedrock.bring(model, facts, account, registry, home, show.say)
+    show.say(f"Bedrock answers with {arn}. Remove it: pumice deploy aws destroy {facts.name}")
+
+
+@aws.command("smoke")
+def aws_smoke(plan: Annotated[Path, typer.Argument(help="Of a small model; it is made, asked and removed.")]) -> None:
+    """Prove on a real account what no test can: make a plan true, ask through every door, take it away."""
+    need_boto3()
+    from pumice import show, show_deploy
+    from pumice.deploy.aws import apply, deployments, destroy, smoke
+    from pumice.deploy.aws import plan as plans
+    from pumice.deploy.aws.account import heard
+
+    found = plans.load(plan)
+    registry, home = open_registry()
+    account = connect(found.profile, found.facts.region)
+    made = apply.apply(found, account, registry, home, show.say)
+    try:
+        smoke.smoke(found.facts, made, account, show.say)
+    finally:
+        with heard():
+            gone = destroy.destroy(found.facts, account, show.say)
+        deployments.forget(found.facts.name, documents())
+        show_deploy.destroyed(found.facts.name, gone)

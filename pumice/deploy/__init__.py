@@ -1,0 +1,1 @@
+"""A model, or the training of one, on machines that are rented."""

@@ -1,0 +1,115 @@
+"""A plan made true: bucket, code and models, then the endpoint's stack, then the API's. Read this after `plan.py`.
+
+Interrupted, it goes on where it was when it is run again; failed, it takes back what it made.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from pumice.config import Home
+from pumice.deploy.aws import artifacts, bucket, code, deployments
+from pumice.deploy.aws.account import Account, heard, missing
+from pumice.deploy.aws.api import api_stack
+from pumice.deploy.aws.deployments import Deployed
+from pumice.deploy.aws.destroy import destroy
+from pumice.deploy.aws.endpoint import endpoint_stack
+from pumice.deploy.aws.facts import PLAN_TAG, Facts
+from pumice.deploy.aws.plan import Plan, check_current
+from pumice.deploy.aws.stacks import Stack
+from pumice.deploy.aws.template import body
+from pumice.errors import PumiceError, UnavailableError
+from pumice.registry.models import Registry
+from pumice.store.documents import Documents
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Made:
+    """Where it answers."""
+
+    url: str
+    key: str
+    """API key; it is shown once and can be read again in the account."""
+    page: str
+
+    def to_json(self) -> dict[str, str]:
+        """Plain values."""
+        return dict(vars(self))
+
+
+def apply(plan: Plan, account: Account, registry: Registry, home: Home, tell: Tell) -> Made:
+    """Make what the plan says. Raises a `PumiceError`; nothing that this plan made is left then."""
+    facts = plan.facts
+    with heard():
+        check_current(plan, account)
+    fresh = not plan.before
+    documents = Documents(registry.database)
+    Deployed(facts, plan.profile, facts.image if plan.engine == "pumice" else None).keep(documents)
+    try:
+        with heard():
+            made = build(plan, account, registry, home, tell)
+    except PumiceError as error:
+        if not fresh:
+            raise
+        tell("It failed; what was made is taken back.")
+        try:
+            with heard():
+                destroy(facts, account, tell)
+        except PumiceError as left:
+            # Both are told: why it failed, and what must still be taken away.
+            raise UnavailableError(error.what, f"{error.why} {left.what}".strip(), left.fix) from error
+        deployments.forget(facts.name, documents)
+        raise
+    return made
+
+
+def build(plan: Plan, account: Account, registry: Registry, home: Home, tell: Tell) -> Made:
+    """In order; every step finds what an interrupted run has done."""
+    facts = plan.facts
+    s3, cloudformation = account.client("s3"), account.client("cloudformation")
+    tell(f"Bucket {facts.bucket}")
+    bucket.ensure(s3, facts)
+    key, packed = code.packed()
+    s3.put_object(Bucket=facts.bucket, Key=key, Body=packed)
+    tell("Models")
+    for variant in facts.variants:
+        subject = artifacts.find(variant.model, registry, home)
+        artifacts.send(subject, plan.engine, variant.data, s3, home.cache, tell)
+    tags = [*facts.tags, {"Key": PLAN_TAG, "Value": plan.id}]
+    tell("Endpoint (its machine takes 5 to 15 minutes)")
+    stack = Stack(cloudformation, facts.endpoint_stack)
+    if stack.describe() and not answering(facts, account):
+        # Switched off while idle: CloudFormation does not know, and would find nothing to change.
+        stack.delete(tell)
+    stack.apply(body(endpoint_stack(facts)), tags, plan.id, tell)
+    tell("API")
+    outputs = Stack(cloudformation, facts.api_stack).apply(body(api_stack(facts)), tags, plan.id, tell)
+    put_page(s3, outputs)
+    found = account.client("apigateway").get_api_key(apiKey=outputs["KeyId"], includeValue=True)
+    return Made(outputs["Url"], found["value"], outputs["PageUrl"])
+
+
+def answering(facts: Facts, account: Account) -> bool:
+    """Whether the endpoint itself is there."""
+    try:
+        account.client("sagemaker").describe_endpoint(EndpointName=facts.endpoint)
+    except ClientError as error:
+        if missing(error):
+            return False
+        raise
+    return True
+
+
+def put_page(s3: Any, outputs: Mapping[str, str]) -> None:
+    """The page and where it asks."""
+    settings = json.dumps({"url": outputs["Url"]}).encode()
+    files = {"index.html": (code.PAGE.read_bytes(), "text/html"), "settings.json": (settings, "application/json")}
+    for name, (content, kind) in files.items():
+        s3.put_object(Bucket=outputs["PageBucket"], Key=name, Body=content, ContentType=kind)

@@ -1,0 +1,1 @@
+"""What runs in Lambda: each file stands alone with boto3. `code.py` zips them; nothing imports them."""

@@ -1,0 +1,1 @@
+"""What runs inside SageMaker's containers: `python -m pumice.deploy.sagemaker train` and `… serve`."""

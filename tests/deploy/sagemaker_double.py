@@ -1,0 +1,437 @@
+"""SageMaker without AWS: jobs run Pumice's training container as a process, endpoints run its serving container, one
+process a variant, and requests go to them by weight. Service Quotas and Budgets too, which no emulator has.
+
+Requests are validated by botocore's own models. What is not here: inference components, async, several machines.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tarfile
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import boto3
+import botocore.session
+from botocore.validate import ParamValidator
+
+ACCOUNT, REGION = "000000000000", "us-east-1"
+QUOTAS = {
+    "ml.c5.xlarge for endpoint usage": 4.0,
+    "ml.m5.xlarge for endpoint usage": 0.0,
+    "ml.m5.xlarge for training job usage": 4.0,
+    "ml.m5.xlarge for spot training job usage": 4.0,
+}
+SERVICES = ("sagemaker", "service-quotas", "budgets")
+ENTRY = [sys.executable, "-m", "pumice.deploy.sagemaker"]
+
+
+class Refusal(Exception):
+    """One of AWS's errors."""
+
+    def __init__(self, message: str, code: str = "ValidationException") -> None:
+        super().__init__(message)
+        self.message, self.code = message, code
+
+
+class Variant:
+    """One serving process."""
+
+    def __init__(self, url: str, process: subprocess.Popen[bytes], weight: float, root: Path) -> None:
+        self.url, self.process, self.weight, self.root = url, process, weight, root
+
+    def end(self) -> None:
+        self.process.terminate()
+        self.process.wait(30)
+        shutil.rmtree(self.root, ignore_errors=True)
+
+
+class SageMaker:
+    """The records and the processes."""
+
+    def __init__(self, s3: Any) -> None:
+        self.s3 = s3
+        self.records: dict[str, dict[str, dict[str, Any]]] = {
+            kind: {} for kind in ("training-job", "model", "endpoint-config", "endpoint", "group", "package")
+        }
+        self.variants: dict[str, dict[str, Variant]] = {}
+        self.jobs: dict[str, subprocess.Popen[str]] = {}
+        self.broken = ""
+        """The name of a variant whose container does not start."""
+
+    # Records
+
+    def arn(self, kind: str, name: str) -> str:
+        return f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:{kind}/{name}"
+
+    def get(self, kind: str, name: str) -> dict[str, Any]:
+        if name not in self.records[kind]:
+            raise Refusal(f'Could not find {kind} "{self.arn(kind, name)}".')
+        return self.records[kind][name]
+
+    def put(self, kind: str, name: str, record: dict[str, Any]) -> dict[str, Any]:
+        if name in self.records[kind]:
+            raise Refusal(
+                f"{kind} already exists: {name}", "ResourceInUse" if kind == "training-job" else "ValidationException"
+            )
+        now = time.time()
+        self.records[kind][name] = {**record, "CreationTime": now, "LastModifiedTime": now}
+        return self.records[kind][name]
+
+    def pull(self, uri: str, target: Path) -> None:
+        bucket, _, key = uri.removeprefix("s3://").partition("/")
+        target.mkdir(parents=True, exist_ok=True)
+        for page in self.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key):
+            for each in page.get("Contents", []):
+                rest = each["Key"].removeprefix(key).lstrip("/") or each["Key"].rpartition("/")[2]
+                path = target / rest
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self.s3.download_file(bucket, each["Key"], str(path))
+
+    def push(self, folder: Path, uri: str) -> None:
+        bucket, _, key = uri.removeprefix("s3://").partition("/")
+        for path in folder.rglob("*"):
+            if path.is_file():
+                self.s3.upload_file(str(path), bucket, f"{key.rstrip('/')}/{path.relative_to(folder).as_posix()}")
+
+    # Training
+
+    def CreateTrainingJob(self, asked: dict[str, Any]) -> dict[str, Any]:
+        name = asked["TrainingJobName"]
+        state = {
+            "TrainingJobStatus": "InProgress",
+            "SecondaryStatus": "Starting",
+            "ModelArtifacts": {"S3ModelArtifacts": ""},
+        }
+        job = self.put("training-job", name, {**asked, **state, "TrainingJobArn": self.arn("training-job", name)})
+        threading.Thread(target=self.train, args=(name, job), daemon=True).start()
+        return job
+
+    def train(self, name: str, job: dict[str, Any]) -> None:
+        root = Path(tempfile.mkdtemp(prefix="optml-"))
+        try:
+            self.run_job(name, job, root)
+        except Exception as error:
+            job.update(TrainingJobStatus="Failed", FailureReason=f"ClientError: {error}"[:1024])
+            raise
+        finally:
+            job["LastModifiedTime"] = job["TrainingEndTime"] = time.time()
+            shutil.rmtree(root, ignore_errors=True)
+
+    def run_job(self, name: str, job: dict[str, Any], root: Path) -> None:
+        config = root / "input" / "config"
+        config.mkdir(parents=True)
+        (root / "model").mkdir()
+        (config / "hyperparameters.json").write_text(json.dumps(job.get("HyperParameters", {})))
+        (config / "resourceconfig.json").write_text(json.dumps({"current_host": "algo-1", "hosts": ["algo-1"]}))
+        for channel in job.get("InputDataConfig", []):
+            self.pull(channel["DataSource"]["S3DataSource"]["S3Uri"], root / "input" / "data" / channel["ChannelName"])
+        kept = job.get("CheckpointConfig", {}).get("S3Uri")
+        if kept:
+            self.pull(kept, root / "checkpoints")
+        job.update(SecondaryStatus="Training")
+        environment = {**os.environ, **job.get("Environment", {}), "PUMICE_ML_ROOT": str(root), "TMPDIR": str(root)}
+        process = self.jobs[name] = subprocess.Popen(
+            [*ENTRY, "train"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        assert process.stdout
+        metrics: dict[str, float] = {}
+        for line in process.stdout:
+            for each in job["AlgorithmSpecification"].get("MetricDefinitions", []):
+                if found := re.search(each["Regex"], line):
+                    metrics[each["Name"]] = float(found[1])
+            job["FinalMetricDataList"] = [
+                {"MetricName": key, "Value": value, "Timestamp": time.time()} for key, value in metrics.items()
+            ]
+        code = process.wait()
+        process.stdout.close()
+        if kept:
+            self.push(root / "checkpoints", kept)
+        if any((root / "model").iterdir()):
+            held = io.BytesIO()
+            with tarfile.open(fileobj=held, mode="w:gz") as packed:
+                for path in (root / "model").iterdir():
+                    packed.add(path, path.name)
+            bucket, _, key = job["OutputDataConfig"]["S3OutputPath"].removeprefix("s3://").partition("/")
+            key = f"{key.rstrip('/')}/{name}/output/model.tar.gz"
+            self.s3.put_object(Bucket=bucket, Key=key, Body=held.getvalue())
+            job["ModelArtifacts"] = {"S3ModelArtifacts": f"s3://{bucket}/{key}"}
+        failure = root / "output" / "failure"
+        if job["TrainingJobStatus"] == "Stopping":
+            job.update(TrainingJobStatus="Stopped", SecondaryStatus="Stopped")
+        elif code:
+            reason = failure.read_text() if failure.exists() else ""
+            job.update(TrainingJobStatus="Failed", FailureReason=f"AlgorithmError: {reason}, exit code: {code}")
+        else:
+            job.update(TrainingJobStatus="Completed", SecondaryStatus="Completed")
+
+    def DescribeTrainingJob(self, asked: dict[str, Any]) -> dict[str, Any]:
+        return self.get("training-job", asked["TrainingJobName"])
+
+    def StopTrainingJob(self, asked: dict[str, Any]) -> dict[str, Any]:
+        self.get("training-job", asked["TrainingJobName"]).update(TrainingJobStatus="Stopping")
+        self.jobs[asked["TrainingJobName"]].send_signal(signal.SIGTERM)
+        return {}
+
+    # Hosting
+
+    def CreateModel(self, asked: dict[str, Any]) -> dict[str, Any]:
+        name = asked["ModelName"]
+        return self.put("model", name, {**asked, "ModelArn": self.arn("model", name)})
+
+    def DeleteModel(self, asked: dict[str, Any]) -> dict[str, Any]:
+        self.records["model"].pop(asked["ModelName"])
+        return {}
+
+    def CreateEndpointConfig(self, asked: dict[str, Any]) -> dict[str, Any]:
+        for each in asked["ProductionVariants"]:
+            self.get("model", each["ModelName"])
+        name = asked["EndpointConfigName"]
+        return self.put("endpoint-config", name, {**asked, "EndpointConfigArn": self.arn("endpoint-config", name)})
+
+    def DeleteEndpointConfig(self, asked: dict[str, Any]) -> dict[str, Any]:
+        self.records["endpoint-config"].pop(asked["EndpointConfigName"])
+        return {}
+
+    def ListEndpointConfigs(self, asked: dict[str, Any]) -> dict[str, Any]:
+        named = [
+            each for name, each in self.records["endpoint-config"].items() if asked.get("NameContains", "") in name
+        ]
+        keys = ("EndpointConfigName", "EndpointConfigArn", "CreationTime")
+        return {"EndpointConfigs": [{key: each[key] for key in keys} for each in named]}
+
+    def CreateEndpoint(self, asked: dict[str, Any]) -> dict[str, Any]:
+        name = asked["EndpointName"]
+        self.get("endpoint-config", asked["EndpointConfigName"])
+        made = self.put(
+            "endpoint", name, {**asked, "EndpointArn": self.arn("endpoint", name), "EndpointStatus": "Creating"}
+        )
+        try:
+            self.roll(name, asked["EndpointConfigName"])
+        except Refusal:
+            del self.records["endpoint"][name]
+            raise
+        return made
+
+    def UpdateEndpoint(self, asked: dict[str, Any]) -> dict[str, Any]:
+        self.roll(asked["EndpointName"], asked["EndpointConfigName"])
+        return self.get("endpoint", asked["EndpointName"])
+
+    def roll(self, name: str, config: str) -> None:
+        """The new processes come up beside the old ones, take over, and the old ones end."""
+        endpoint = self.get("endpoint", name)
+        old = self.variants.get(name, {})
+        new = {
+            each["VariantName"]: self.start(each) for each in self.get("endpoint-config", config)["ProductionVariants"]
+        }
+        self.variants[name] = new
+        endpoint.update(EndpointConfigName=config, EndpointStatus="InService", LastModifiedTime=time.time())
+        for variant in old.values():
+            variant.end()
+
+    def start(self, variant: dict[str, Any]) -> Variant:
+        if variant["VariantName"] == self.broken:
+            raise Refusal(
+                f"The primary container for production variant {self.broken} did not pass the ping health check."
+            )
+        container = self.get("model", variant["ModelName"])["PrimaryContainer"]
+        root = Path(tempfile.mkdtemp(prefix="hosting-"))
+        bucket, _, key = container["ModelDataUrl"].removeprefix("s3://").partition("/")
+        packed = io.BytesIO(self.s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+        with tarfile.open(fileobj=packed) as archive:
+            archive.extractall(root / "model", filter="data")
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        told = {"PUMICE_ML_ROOT": str(root), "SAGEMAKER_BIND_TO_PORT": str(port), **container.get("Environment", {})}
+        process = subprocess.Popen([*ENTRY, "serve"], env={**os.environ, **told})
+        made = Variant(f"http://127.0.0.1:{port}", process, variant.get("InitialVariantWeight", 1.0), root)
+        end = time.monotonic() + 90
+        while time.monotonic() < end and process.poll() is None:
+            try:
+                with urllib.request.urlopen(f"{made.url}/ping", timeout=30):
+                    return made
+            except OSError:
+                time.sleep(0.2)
+        made.end()
+        raise Refusal("The container did not pass the ping health check.")
+
+    def DescribeEndpoint(self, asked: dict[str, Any]) -> dict[str, Any]:
+        name = asked["EndpointName"]
+        variants = [
+            {"VariantName": key, "CurrentWeight": each.weight, "DesiredWeight": each.weight}
+            for key, each in self.variants.get(name, {}).items()
+        ]
+        return {**self.get("endpoint", name), "ProductionVariants": variants}
+
+    def UpdateEndpointWeightsAndCapacities(self, asked: dict[str, Any]) -> dict[str, Any]:
+        for each in asked["DesiredWeightsAndCapacities"]:
+            self.variants[asked["EndpointName"]][each["VariantName"]].weight = each["DesiredWeight"]
+        return self.get("endpoint", asked["EndpointName"])
+
+    def DeleteEndpoint(self, asked: dict[str, Any]) -> dict[str, Any]:
+        self.get("endpoint", asked["EndpointName"])
+        for variant in self.variants.pop(asked["EndpointName"], {}).values():
+            variant.end()
+        del self.records["endpoint"][asked["EndpointName"]]
+        return {}
+
+    def invoke(self, name: str, target: str | None, body: bytes) -> tuple[str, bytes]:
+        """Which variant answered, and what."""
+        variants = self.variants.get(name)
+        if not variants:
+            raise Refusal(f"Endpoint {name} of account {ACCOUNT} not found.", "ValidationError")
+        if target and target not in variants:
+            raise Refusal(f"Variant {target} not found.", "ValidationError")
+        key = target or random.choices(list(variants), [each.weight for each in variants.values()])[0]
+        request = urllib.request.Request(
+            f"{variants[key].url}/invocations", body, {"content-type": "application/json"}, method="POST"
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return key, answer.read()
+        except urllib.error.HTTPError as error:
+            raise Refusal(
+                f"Received server error ({error.code}) from primary: {error.read()!r}", "ModelError"
+            ) from error
+
+    # Registry
+
+    def CreateModelPackageGroup(self, asked: dict[str, Any]) -> dict[str, Any]:
+        name = asked["ModelPackageGroupName"]
+        state = {"ModelPackageGroupArn": self.arn("model-package-group", name), "ModelPackageGroupStatus": "Completed"}
+        return self.put("group", name, {**asked, **state})
+
+    def DescribeModelPackageGroup(self, asked: dict[str, Any]) -> dict[str, Any]:
+        return self.get("group", asked["ModelPackageGroupName"])
+
+    def DeleteModelPackageGroup(self, asked: dict[str, Any]) -> dict[str, Any]:
+        self.records["group"].pop(asked["ModelPackageGroupName"])
+        return {}
+
+    def CreateModelPackage(self, asked: dict[str, Any]) -> dict[str, Any]:
+        group = asked["ModelPackageGroupName"]
+        self.get("group", group)
+        version = 1 + sum(each["ModelPackageGroupName"] == group for each in self.records["package"].values())
+        arn = self.arn("model-package", f"{group}/{version}")
+        state = {"ModelPackageArn": arn, "ModelPackageVersion": version, "ModelPackageStatus": "Completed"}
+        return self.put("package", arn, {"ModelApprovalStatus": "PendingManualApproval", **asked, **state})
+
+    def UpdateModelPackage(self, asked: dict[str, Any]) -> dict[str, Any]:
+        self.get("package", asked["ModelPackageArn"]).update(asked)
+        return asked
+
+    def DescribeModelPackage(self, asked: dict[str, Any]) -> dict[str, Any]:
+        return self.get("package", asked["ModelPackageName"])
+
+    def ListModelPackages(self, asked: dict[str, Any]) -> dict[str, Any]:
+        group = asked["ModelPackageGroupName"]
+        self.get("group", group)
+        return {
+            "ModelPackageSummaryList": [
+                each for each in self.records["package"].values() if each["ModelPackageGroupName"] == group
+            ]
+        }
+
+    # Beside SageMaker
+
+    def ListServiceQuotas(self, asked: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "Quotas": [
+                {"ServiceCode": "sagemaker", "QuotaName": name, "QuotaCode": f"L-{at:08X}", "Value": value}
+                for at, (name, value) in enumerate(QUOTAS.items())
+            ]
+        }
+
+    def end(self) -> None:
+        """End every process."""
+        for variants in self.variants.values():
+            for variant in variants.values():
+                variant.end()
+        self.variants.clear()
+        for job in self.jobs.values():
+            job.kill()
+            job.wait()
+
+
+class Double:
+    """The double on its port."""
+
+    def __init__(self, s3_url: str, stacks: Callable[[str, dict[str, str]], tuple[int, bytes]] | None = None) -> None:
+        keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": REGION}
+        self.sagemaker = SageMaker(boto3.client("s3", endpoint_url=s3_url, **keys))
+        session = botocore.session.get_session()
+        models = {name: session.get_service_model(name) for name in SERVICES}
+        self.models = {model.metadata["targetPrefix"]: model for model in models.values()}
+        self.stacks = stacks
+        double = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers.get("content-length") or 0))
+                status, headers, answer = double.answer(self.path, dict(self.headers.items()), body)
+                self.send_response(status)
+                for key, value in {**headers, "content-length": str(len(answer))}.items():
+                    self.send_header(key, value)
+                self.end_headers()
+                self.wfile.write(answer)
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def answer(self, path: str, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
+        named = {key.lower(): value for key, value in headers.items()}
+        try:
+            if path.startswith("/endpoints/"):
+                target = named.get("x-amzn-sagemaker-target-variant")
+                variant, said = self.sagemaker.invoke(path.split("/")[2], target, body)
+                return 200, {"content-type": "application/json", "x-Amzn-Invoked-Production-Variant": variant}, said
+            service, _, operation = named.get("x-amz-target", ".").partition(".")
+            if service not in self.models:
+                raise Refusal(f"Unknown service {service}", "UnknownOperationException")
+            return (
+                200,
+                {"content-type": "application/x-amz-json-1.1"},
+                self.call(service, operation, json.loads(body or b"{}")),
+            )
+        except Refusal as error:
+            told = json.dumps({"__type": error.code, "message": error.message, "Message": error.message}).encode()
+            return 400, {"content-type": "application/x-amz-json-1.1", "x-amzn-errortype": error.code}, told
+
+    def call(self, service: str, operation: str, asked: dict[str, Any]) -> bytes:
+        model = self.models[service].operation_model(operation)
+        report = ParamValidator().validate(asked, model.input_shape)
+        if report.has_errors():
+            raise Refusal(report.generate_report())
+        handler = getattr(self.sagemaker, operation, None)
+        if handler is None:
+            raise Refusal(f"{operation} is not in this double", "NotImplemented")
+        found = handler(asked)
+        members = model.output_shape.members if model.output_shape else {}
+        return json.dumps({key: value for key, value in found.items() if key in members}, default=str).encode()
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+        self.sagemaker.end()

@@ -1,0 +1,231 @@
+"""Each thing that stands in the way has its own sentence, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import requires
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cloud import Cloud
+from packaging.requirements import Requirement
+from sagemaker_double import QUOTAS
+
+from pumice.config import Home
+from pumice.deploy.aws import ab, apply, deployments, plan, prices, quotas, stacks
+from pumice.deploy.aws.account import Account, heard
+from pumice.deploy.aws.facts import Facts, Variant
+from pumice.deploy.sagemaker import images
+from pumice.errors import ConflictError, DeniedError, InputError, NotFoundError, UnavailableError
+from pumice.registry.imports import import_model
+from pumice.registry.models import Registry
+from pumice.store.documents import Documents
+from pumice.store.tables import open_database
+
+
+@pytest.fixture
+def registry(tiny: Any, home: Home, account: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
+    monkeypatch.setattr(stacks, "PAUSE", 0.1)
+    home.root.mkdir(parents=True)
+    database = open_database(home.database)
+    made = Registry(database, home)
+    import_model(tiny.folder, "faq", made, home, None)
+    yield made
+    database.dispose()
+
+
+def wanted(**changes: Any) -> plan.Wanted:
+    return plan.Wanted(**{"model": "faq", "name": "sad", "instance": "ml.c5.xlarge", "image": "pumice:test", **changes})
+
+
+def planned(registry: Registry, **changes: Any) -> plan.Plan:
+    return plan.make(wanted(**changes), Account(None, None), registry, registry.home)
+
+
+def nothing_is_left(account: Cloud) -> bool:
+    there = [each["Name"] for each in account.client("s3").list_buckets()["Buckets"] if "-sad-" in each["Name"]]
+    active = account.client("cloudformation").list_stacks()["StackSummaries"]
+    named = [each for each in active if "-sad-" in each["StackName"] and each["StackStatus"] != "DELETE_COMPLETE"]
+    return not there and not named and "pumice-sad" not in account.double.sagemaker.records["endpoint"]
+
+
+def test_wrong_credentials(registry: Registry, account: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAUNKNOWN000000000")
+    with pytest.raises(DeniedError, match="does not accept these credentials"):
+        planned(registry)
+
+
+def test_no_credentials(registry: Registry, account: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with pytest.raises(DeniedError, match="No AWS credentials were found"):
+        planned(registry)
+
+
+def test_an_unknown_profile(account: Cloud) -> None:
+    with pytest.raises(InputError, match="nobody"):
+        Account("nobody", None)
+
+
+def test_a_missing_permission_is_named(registry: Registry, account: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    iam = account.client("iam")
+    iam.create_user(UserName="poor")
+    key = iam.create_access_key(UserName="poor")["AccessKey"]
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
+    with pytest.raises(DeniedError, match=r"A permission is missing: s3:"), heard():
+        Account(None, None).client("s3").create_bucket(Bucket="pumice-sad-bucket")
+
+
+def test_a_quota_of_zero(registry: Registry) -> None:
+    with pytest.raises(ConflictError, match=r"'ml.m5.xlarge for endpoint usage' is 0") as caught:
+        planned(registry, instance="ml.m5.xlarge")
+    assert "request-service-quota-increase" in str(caught.value)
+
+
+def test_a_region_without_the_instance(registry: Registry) -> None:
+    with pytest.raises(ConflictError, match=r"has no quota named 'ml.g5.xlarge"):
+        planned(registry, instance="ml.g5.xlarge")
+
+
+def test_an_instance_that_is_too_small(registry: Registry) -> None:
+    with pytest.raises(InputError, match=r"needs 9.0 GB of memory, and ml.c5.xlarge has 8"):
+        plan.check_memory(wanted(), 9.0, 8)
+
+
+def test_a_name_that_is_taken(registry: Registry, account: Cloud) -> None:
+    record = {"EndpointName": "pumice-sad", "EndpointArn": "arn:aws:sagemaker:us-east-1:0:endpoint/pumice-sad"}
+    times = {"CreationTime": 1.0, "LastModifiedTime": 1.0, "EndpointStatus": "InService", "EndpointConfigName": "x"}
+    account.double.sagemaker.records["endpoint"]["pumice-sad"] = {**record, **times}
+    try:
+        with pytest.raises(ConflictError, match="The name sad is taken"):
+            planned(registry)
+    finally:
+        del account.double.sagemaker.records["endpoint"]["pumice-sad"]
+
+
+def test_an_expired_plan(registry: Registry, tmp_path: Path) -> None:
+    made = planned(registry).to_json()
+    made["made"] = (datetime.now(UTC) - timedelta(days=2)).isoformat()
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps(made))
+    with pytest.raises(ConflictError, match="has expired"):
+        plan.load(path)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"facts": 3}'])
+def test_what_is_no_plan(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "plan.json"
+    path.write_text(content)
+    with pytest.raises(InputError, match="is no plan"):
+        plan.load(path)
+    with pytest.raises(InputError, match="There is no file"):
+        plan.load(tmp_path / "none.json")
+
+
+def test_an_account_that_has_moved_on(registry: Registry, account: Cloud) -> None:
+    made = planned(registry)
+    client = account.client("cloudformation")
+    topic = json.dumps({"Resources": {"T": {"Type": "AWS::SNS::Topic"}}})
+    client.create_stack(StackName="pumice-sad-api", TemplateBody=topic)
+    try:
+        with pytest.raises(ConflictError, match="moved on"):
+            plan.check_current(made, Account(None, None))
+        with pytest.raises(ConflictError, match="taken"):
+            planned(registry)
+    finally:
+        client.delete_stack(StackName="pumice-sad-api")
+
+
+def test_a_half_made_stack_is_said() -> None:
+    class Client:
+        def describe_stacks(self, **_: str) -> dict[str, Any]:
+            return {"Stacks": [{"StackStatus": "ROLLBACK_FAILED"}]}
+
+    with pytest.raises(ConflictError, match="half made: ROLLBACK_FAILED"):
+        stacks.check_whole(stacks.Stack(Client(), "pumice-sad-api"))
+
+
+def test_an_endpoint_that_does_not_start_is_taken_back(registry: Registry, account: Cloud) -> None:
+    made, told = planned(registry), []
+    account.double.sagemaker.broken = "A"
+    try:
+        with pytest.raises(UnavailableError, match="ROLLBACK_COMPLETE") as caught:
+            apply.apply(made, Account(None, None), registry, registry.home, told.append)
+    finally:
+        account.double.sagemaker.broken = ""
+    assert "did not pass the ping health check" in str(caught.value)
+    assert nothing_is_left(account)
+    with pytest.raises(NotFoundError):
+        deployments.find("sad", Documents(registry.database))
+
+
+def test_an_interrupted_apply_goes_on(registry: Registry, account: Cloud) -> None:
+    made = planned(registry)
+
+    def interrupt(line: str) -> None:
+        if line.startswith("Endpoint"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        apply.apply(made, Account(None, None), registry, registry.home, interrupt)
+    told: list[str] = []
+    account.double.sagemaker.broken = "A"
+    try:
+        with pytest.raises(UnavailableError):
+            apply.apply(made, Account(None, None), registry, registry.home, told.append)
+    finally:
+        account.double.sagemaker.broken = ""
+    assert any("is there already" in line for line in told)
+    assert nothing_is_left(account)
+
+
+def test_prices_may_be_the_users_own(tmp_path: Path) -> None:
+    (tmp_path / prices.FILE).write_text('{"ml.g5.xlarge": 2}')
+    assert prices.find("ml.g5.xlarge", prices.machines(tmp_path)).price == 2
+    (tmp_path / prices.FILE).write_text("[]")
+    with pytest.raises(InputError, match="no table of prices"):
+        prices.machines(tmp_path)
+    with pytest.raises(NotFoundError, match=r"ml.none"):
+        prices.find("ml.none", prices.MACHINES)
+
+
+def test_quotas_are_found_by_name(account: Cloud) -> None:
+    asked = quotas.needed("spot", "ml.m5.xlarge", 1)
+    (found,) = quotas.looked_up(asked, Account(None, None))
+    assert found.value == QUOTAS["ml.m5.xlarge for spot training job usage"]
+
+
+def test_what_pumice_requires_is_in_awss_images() -> None:
+    needed = {Requirement(each).name: Requirement(each) for each in requires("pumice") or [] if "extra" not in each}
+    for image in images.TRAINING.values():
+        for library, version in image.carries.items():
+            assert needed[library].specifier.contains(version), f"{image.name}: {library} {version}"
+
+
+def row(variant: str, milliseconds: float, score: float | None = None) -> dict[str, Any]:
+    made: dict[str, Any] = {"variant": variant, "status": 200.0, "milliseconds": milliseconds}
+    return made if score is None else {**made, "score": score}
+
+
+def two() -> Facts:
+    variants = (Variant("A", "faq@1", "s3://b/a"), Variant("B", "faq@2", "s3://b/b"))
+    return Facts("sad", "000000000000", "us-east-1", "real-time", "ml.c5.xlarge", "", variants)
+
+
+def test_a_candidate_is_better_worse_or_undecided() -> None:
+    log = [row("A", 100 + at, 0.0) for at in range(20)] + [row("B", 200 + at, 1.0) for at in range(20)]
+    found = ab.sides(two(), [*log, {"variant": "-", "status": 503.0, "milliseconds": 1.0}])
+    assert [ab.of(measure, found).verdict for measure in ("feedback", "milliseconds")] == ["better", "worse"]
+    few = ab.sides(two(), [row("A", 1, 0.0), row("B", 1, 1.0)])
+    assert ab.of("feedback", few).verdict == "undecided"
+    assert ab.of("feedback", ab.sides(two(), [])).difference is None
+
+
+def test_one_variant_has_nothing_to_compare() -> None:
+    facts = Facts("sad", "000000000000", "us-east-1", "real-time", "", "", two().variants[:1])
+    with pytest.raises(ConflictError, match="nothing to compare"):
+        ab.check_two(facts)

@@ -1,0 +1,160 @@
+"""The templates: the same bytes for the same facts, clean by AWS's own schemas, and closed where they must be."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pumice.deploy.aws import bedrock, code, training
+from pumice.deploy.aws.api import api_stack
+from pumice.deploy.aws.endpoint import endpoint_stack
+from pumice.deploy.aws.facts import Facts, Mode, Variant
+from pumice.deploy.aws.template import Template, body
+from pumice.errors import InputError
+
+A = Variant("A", "faq@3", "s3://bucket/models/a/model.tar.gz", 0.9)
+B = Variant("B", "faq@4", "s3://bucket/models/b/", 0.1)
+
+
+def facts(mode: Mode = "real-time", **changes: Any) -> Facts:
+    instance = "" if mode == "serverless" else "ml.g5.xlarge"
+    made = Facts("faq", "123456789012", "us-east-1", mode, instance, "image/vllm:1", (A, B), {"K": "v"}, "code/1.zip")
+    return replace(made, email="me@example.com", **changes)
+
+
+def every() -> dict[str, Template]:
+    modes: tuple[Mode, ...] = ("real-time", "serverless", "async")
+    made = {f"endpoint-{mode}": endpoint_stack(facts(mode)) for mode in modes}
+    return {
+        **made,
+        "api": api_stack(facts()),
+        "import": bedrock.import_stack(facts()),
+        "training": training.training_stack(facts()),
+    }
+
+
+def resources(kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, template in every().items():
+        for logical, each in template["Resources"].items():
+            if each["Type"] == kind:
+                yield f"{name}/{logical}", each["Properties"]
+
+
+def statements() -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, role in resources("AWS::IAM::Role"):
+        for policy in role["Policies"]:
+            yield from ((name, each) for each in policy["PolicyDocument"]["Statement"])
+
+
+def test_the_same_facts_make_the_same_bytes_and_fit_into_a_request() -> None:
+    for first, second in zip(every().values(), every().values(), strict=True):
+        assert body(first) == body(second)
+        assert len(body(first)) < 51_200
+    assert code.packed() == code.packed()
+
+
+def test_awss_own_schemas_find_nothing(tools: Path, tmp_path: Path) -> None:
+    for name, template in every().items():
+        (tmp_path / f"{name}.json").write_text(body(template))
+    broken = every()["api"]
+    broken["Resources"]["Function"]["Properties"]["Handlr"] = "app.handler"
+    (tmp_path / "broken").write_text(body(broken))
+    lint = [str(tools / "cfn-lint"), "--regions", "us-east-1", "--template"]
+    clean = subprocess.run([*lint, *sorted(map(str, tmp_path.glob("*.json")))], capture_output=True, text=True)
+    assert clean.returncode == 0, clean.stdout
+    caught = subprocess.run([*lint, str(tmp_path / "broken")], capture_output=True, text=True)
+    assert caught.returncode and "Handlr" in caught.stdout
+
+
+def test_no_role_may_do_everything() -> None:
+    for name, statement in statements():
+        assert not any("*" in action for action in statement["Action"]), name
+        if statement["Resource"] == "*":
+            # AWS knows no narrower resource for these.
+            known = {"ecr:GetAuthorizationToken", "cloudwatch:PutMetricData", "cloudwatch:GetMetricStatistics"}
+            assert set(statement["Action"]) <= known, name
+
+
+def test_only_aws_services_take_roles_and_only_named_ones() -> None:
+    for name, role in resources("AWS::IAM::Role"):
+        (trust,) = role["AssumeRolePolicyDocument"]["Statement"]
+        assert list(trust["Principal"]) == ["Service"] and "*" not in trust["Principal"]["Service"], name
+
+
+def test_buckets_are_private_and_encrypted_and_speak_tls_only() -> None:
+    found = list(resources("AWS::S3::Bucket"))
+    assert found
+    for name, bucket in found:
+        assert all(bucket["PublicAccessBlockConfiguration"].values()), name
+        assert bucket["BucketEncryption"], name
+    for name, policy in resources("AWS::S3::BucketPolicy"):
+        refusals = [each for each in policy["PolicyDocument"]["Statement"] if each["Effect"] == "Deny"]
+        assert refusals[0]["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}, name
+
+
+def test_what_is_written_is_encrypted_and_goes_by_itself() -> None:
+    for name, table in resources("AWS::DynamoDB::Table"):
+        assert table["SSESpecification"]["SSEEnabled"] and table["TimeToLiveSpecification"]["Enabled"], name
+    for name, log in resources("AWS::Logs::LogGroup"):
+        assert log["RetentionInDays"] == 30, name
+    functions = {each["FunctionName"] for _, each in resources("AWS::Lambda::Function")}
+    logs = {each["LogGroupName"] for _, each in resources("AWS::Logs::LogGroup")}
+    assert {f"/aws/lambda/{name}" for name in functions} == logs
+
+
+def test_nobody_asks_without_a_key() -> None:
+    for name, method in resources("AWS::ApiGateway::Method"):
+        assert method["HttpMethod"] == "OPTIONS" or method["ApiKeyRequired"], name
+
+
+def test_cloudfront_alone_reads_the_page_over_tls() -> None:
+    ((_, distribution),) = resources("AWS::CloudFront::Distribution")
+    (origin,) = distribution["DistributionConfig"]["Origins"]
+    assert origin["OriginAccessControlId"] == {"Fn::GetAtt": ["OriginAccess", "Id"]}
+    assert distribution["DistributionConfig"]["DefaultCacheBehavior"]["ViewerProtocolPolicy"] == "redirect-to-https"
+
+
+def test_a_changed_method_makes_a_new_deployment(monkeypatch: pytest.MonkeyPatch) -> None:
+    def deployments() -> set[str]:
+        made = api_stack(facts())["Resources"]
+        return {name for name, each in made.items() if each["Type"] == "AWS::ApiGateway::Deployment"}
+
+    before = deployments()
+    monkeypatch.setattr("pumice.deploy.aws.api.SECONDS", 20)
+    assert deployments() != before
+
+
+def test_an_idle_endpoint_goes_by_default_and_the_budget_is_on() -> None:
+    made = endpoint_stack(facts())["Resources"]
+    assert made["IdleRule"]["Properties"]["State"] == "ENABLED"
+    assert made["Budget"]["Properties"]["Budget"]["BudgetLimit"]["Amount"] == 50
+    assert endpoint_stack(facts("async"))["Resources"]["Target"]["Properties"]["MinCapacity"] == 0
+    assert "IdleRule" not in endpoint_stack(facts("serverless"))["Resources"]
+
+
+@pytest.mark.parametrize("name", ["Faq", "1faq", "f", "a" * 21, "a_b", "faq-"])
+def test_a_name_that_no_bucket_could_have_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match="--name"):
+        facts(name=name)
+
+
+def test_the_policy_in_the_documents_names_every_action() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "deploy-aws.md").read_text()
+    policy = json.loads(page.split("```json\n")[1].split("```")[0])
+    actions = [action for each in policy["Statement"] for action in [each["Action"]] if isinstance(action, str)]
+    actions += [action for each in policy["Statement"] if isinstance(each["Action"], list) for action in each["Action"]]
+    assert len(actions) == len(set(actions)) > 100 and not any("*" in action for action in actions)
+    for kind in ("cloudfront", "sns", "events", "budgets", "dynamodb", "lambda", "sagemaker", "apigateway"):
+        assert any(action.startswith(f"{kind}:") for action in actions)
+
+
+def test_facts_come_back_from_json() -> None:
+    from dataclasses import asdict
+
+    assert Facts.from_json(json.loads(json.dumps(asdict(facts())))) == facts()
