@@ -1,6 +1,6 @@
 """The favourite adapter of an engine, merged into its base, in a process of its own: it answers as fast as the base.
 
-Unmerged it has two thirds of that speed. It is made beside the answers, and goes when the traffic turns or ends.
+It is made beside the answers, and goes when the traffic turns or ends.
 """
 
 from __future__ import annotations

@@ -23,13 +23,13 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import boto3
 import botocore.session
 from botocore.validate import ParamValidator
+from listening import Listening
 
 ACCOUNT, REGION = "000000000000", "us-east-1"
 QUOTAS = {
@@ -369,7 +369,7 @@ class SageMaker:
             job.wait()
 
 
-class Double:
+class Double(Listening):
     """The double on its port."""
 
     def __init__(self, s3_url: str, stacks: Callable[[str, dict[str, str]], tuple[int, bytes]] | None = None) -> None:
@@ -379,26 +379,7 @@ class Double:
         models = {name: session.get_service_model(name) for name in SERVICES}
         self.models = {model.metadata["targetPrefix"]: model for model in models.values()}
         self.stacks = stacks
-        double = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers.get("content-length") or 0))
-                status, headers, answer = double.answer(self.path, dict(self.headers.items()), body)
-                self.send_response(status)
-                for key, value in {**headers, "content-length": str(len(answer))}.items():
-                    self.send_header(key, value)
-                self.end_headers()
-                self.wfile.write(answer)
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.listen()
 
     def answer(self, path: str, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
         named = {key.lower(): value for key, value in headers.items()}
@@ -432,6 +413,5 @@ class Double:
         return json.dumps({key: value for key, value in found.items() if key in members}, default=str).encode()
 
     def close(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
+        super().close()
         self.sagemaker.end()

@@ -10,12 +10,12 @@ import threading
 import time
 import uuid
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
 from botocore.exceptions import ClientError
+from listening import Listening
 from sagemaker_double import Refusal, SageMaker
 
 OURS = ("AWS::SageMaker::", "AWS::Budgets::")
@@ -23,7 +23,7 @@ ORDER = ("AWS::SageMaker::Model", "AWS::SageMaker::EndpointConfig", "AWS::SageMa
 NAMESPACE = "http://cloudformation.amazonaws.com/doc/2010-05-15/"
 
 
-class Stacks:
+class Stacks(Listening):
     """One port that speaks CloudFormation."""
 
     def __init__(self, emulator: Any, iam: Any, sagemaker: SageMaker) -> None:
@@ -33,32 +33,13 @@ class Stacks:
         """By stack and logical id: type, name, and what it was made from."""
         self.status: dict[str, str] = {}
         self.events: dict[str, list[dict[str, Any]]] = {}
-        double = self
+        self.listen()
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
+    def answer(self, path: str, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
+        status, told = self.told(dict(parse_qsl(body.decode())))
+        return status, {"content-type": "text/xml"}, told
 
-            def log_message(self, *_: Any) -> None:
-                pass
-
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers.get("content-length") or 0))
-                status, answer = double.answer(dict(parse_qsl(body.decode())))
-                self.send_response(status)
-                self.send_header("content-type", "text/xml")
-                self.send_header("content-length", str(len(answer)))
-                self.end_headers()
-                self.wfile.write(answer)
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def close(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-
-    def answer(self, asked: dict[str, str]) -> tuple[int, bytes]:
+    def told(self, asked: dict[str, str]) -> tuple[int, bytes]:
         action = asked["Action"]
         try:
             result = getattr(self, action)(asked)

@@ -5,17 +5,16 @@ from __future__ import annotations
 import base64
 import io
 import json
-import threading
 import time
 import zipfile
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cloud import Cloud
 from lambda_loop import Loop
+from listening import Listening
 
 from pumice.deploy.aws import code
 from pumice.deploy.aws.api import requests_table
@@ -24,51 +23,33 @@ from pumice.deploy.aws.facts import Facts
 TABLE = "pumice-fun-requests"
 
 
-class Model:
+class Model(Listening):
     """A fake SageMaker runtime."""
 
     def __init__(self) -> None:
         self.status, self.error, self.seconds = 200, "", 0.0
         self.asked: dict[str, Any] = {}
         self.headers: dict[str, str] = {}
-        model = self
+        self.listen()
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-            def do_POST(self) -> None:
-                model.asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                model.headers = {key.lower(): value for key, value in self.headers.items()}
-                time.sleep(model.seconds)
-                body = json.dumps(
-                    {
-                        "choices": [{"message": {"content": "yes"}}],
-                        "usage": {"prompt_tokens": 3, "completion_tokens": 1},
-                        "Message": "role arn:aws:iam::123456789012:role/secret",
-                    }
-                ).encode()
-                self.send_response(model.status)
-                if model.error:
-                    self.send_header("x-amzn-errortype", model.error)
-                self.send_header("x-Amzn-Invoked-Production-Variant", "B")
-                self.send_header("content-length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+    def answer(self, path: str, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
+        self.asked = json.loads(body)
+        self.headers = {key.lower(): value for key, value in headers.items()}
+        time.sleep(self.seconds)
+        said = {
+            "choices": [{"message": {"content": "yes"}}],
+            "usage": {"prompt_tokens": 3, "completion_tokens": 1},
+            "Message": "role arn:aws:iam::123456789012:role/secret",
+        }
+        refused = {"x-amzn-errortype": self.error} if self.error else {}
+        return self.status, {**refused, "x-Amzn-Invoked-Production-Variant": "B"}, json.dumps(said).encode()
 
 
 @pytest.fixture(scope="module")
 def model() -> Iterator[Model]:
     made = Model()
     yield made
-    made.server.shutdown()
-    made.server.server_close()
+    made.close()
 
 
 @pytest.fixture(scope="module")

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
-from pumice.train.fast import kernels
+from pumice.records import Base, Event, Tokens
+from pumice.train.fast import kernels, segments
+from pumice.train.loop import train
+from pumice.train.recipe import make_recipe, resolve_recipe
 
 
 @pytest.fixture
@@ -55,3 +60,27 @@ def test_rounding_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     rounded = lambda left, right: product(left.bfloat16().float(), right.bfloat16().float())  # noqa: E731
     monkeypatch.setattr(torch.Tensor, "__matmul__", rounded)
     assert not kernels.keeps_fp32()
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_training_multiplies_so_and_its_attention_does_not(
+    tiny: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fast: bool
+) -> None:
+    rows = [Tokens((1000, 1001, 1002, 1003), (-100, 1001, 1002, 1003))] * 2
+    values = {"data": "/d/x", "epochs": 1, "batch_size": 2, "learning_rate": 1e-3, "fast": fast}
+    recipe = resolve_recipe(make_recipe(values), tiny, 2, 8).recipe
+    words: dict[str, set[str]] = {"step": set(), "attention": set()}
+    weights = segments.weights
+
+    def attend(*given: object) -> torch.Tensor:
+        words["attention"].add(kernels.PRECISION.fp32_precision)
+        return weights(*given)  # type: ignore[arg-type]
+
+    def tell(event: Event) -> None:
+        if event.kind == "step":
+            words["step"].add(kernels.PRECISION.fp32_precision)
+
+    monkeypatch.setattr(segments, "weights", attend)
+    train(recipe, tiny, rows, tmp_path, tell, lambda: False)
+    plain = {"step": {kernels.PRECISION.fp32_precision}, "attention": set()}
+    assert words == ({"step": {"bf16"}, "attention": {"ieee"}} if fast else plain)

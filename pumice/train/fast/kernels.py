@@ -24,10 +24,10 @@ def onednn(wanted: bool) -> Iterator[None]:
     units (AMX); then nothing changes. torch.backends, "Setting fp32 precision".
     """
     before = PRECISION.fp32_precision
-    # Both libraries keep 1,024 by default; both read this at their first product.
-    for name in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
-        os.environ.setdefault(name, str(KEPT))
     if wanted:
+        # torch and oneDNN keep 1,024 each by default; both read this at their first product.
+        for name in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
+            os.environ.setdefault(name, str(KEPT))
         PRECISION.fp32_precision = "bf16"
         if not keeps_fp32():
             PRECISION.fp32_precision = before

@@ -11,7 +11,7 @@ import { Page, Part } from "../parts/page";
 import { Empty, Failed, Waiting } from "../parts/said";
 import { State } from "../parts/state";
 import { count } from "../parts/words";
-import { Wide } from "../parts/wide";
+import { Rows } from "../parts/rows";
 import { NameSelect } from "./names";
 import { Times } from "./playground";
 import { EMPTY } from "./recipe";
@@ -124,7 +124,12 @@ function SideBySide() {
                 Ask them
               </Button>
             )}
-            <Switch label="Blind: names are hidden and shuffled until you vote" checked={blind} onChange={(event) => setBlind(event.currentTarget.checked)} disabled={busy} />
+            <Switch
+              label="Blind: names are hidden and shuffled until you vote"
+              checked={blind}
+              onChange={(event) => setBlind(event.currentTarget.checked)}
+              disabled={busy}
+            />
           </Group>
         </Stack>
       </Part>
@@ -177,36 +182,25 @@ function Standings() {
   return (
     <Stack>
       <Part title="How they stand">
-        <Wide minWidth={560} label="Standings">
-          <Table>
-            <Table.Thead>
-              <Table.Tr>
-                {["Model", "against", "won", "lost", "tied", "won minus lost, % [95 % interval]", ""].map((name) => (
-                  <Table.Th key={name}>{name}</Table.Th>
-                ))}
-              </Table.Tr>
-            </Table.Thead>
-            <Table.Tbody>
-              {found.data.standings.map((each) => (
-                <Table.Tr key={each.one + each.other}>
-                  <Table.Td>{each.one}</Table.Td>
-                  <Table.Td>{each.other}</Table.Td>
-                  <Table.Td>{count(each.won)}</Table.Td>
-                  <Table.Td>{count(each.lost)}</Table.Td>
-                  <Table.Td>{count(each.tied)}</Table.Td>
-                  <Table.Td>
-                    {each.won + each.lost + each.tied < FEWEST
-                      ? `${points(each.interval.value)}; too few votes to tell`
-                      : `${points(each.interval.value)} [${points(each.interval.low)}, ${points(each.interval.high)}]`}
-                  </Table.Td>
-                  <Table.Td>
-                    <State is={each.verdict} />
-                  </Table.Td>
-                </Table.Tr>
-              ))}
-            </Table.Tbody>
-          </Table>
-        </Wide>
+        <Rows minWidth={560} label="Standings" head={["Model", "against", "won", "lost", "tied", "won minus lost, % [95 % interval]", ""]}>
+          {found.data.standings.map((each) => (
+            <Table.Tr key={each.one + each.other}>
+              <Table.Td>{each.one}</Table.Td>
+              <Table.Td>{each.other}</Table.Td>
+              <Table.Td>{count(each.won)}</Table.Td>
+              <Table.Td>{count(each.lost)}</Table.Td>
+              <Table.Td>{count(each.tied)}</Table.Td>
+              <Table.Td>
+                {each.won + each.lost + each.tied < FEWEST
+                  ? `${points(each.interval.value)}; too few votes to tell`
+                  : `${points(each.interval.value)} [${points(each.interval.low)}, ${points(each.interval.high)}]`}
+              </Table.Td>
+              <Table.Td>
+                <State is={each.verdict} />
+              </Table.Td>
+            </Table.Tr>
+          ))}
+        </Rows>
       </Part>
       <Part title="Votes">
         <Stack gap="sm">
@@ -216,7 +210,8 @@ function Standings() {
                 {each.prompt}
               </Text>
               <Text size="xs" c="dimmed">
-                {each.choice === "left" || each.choice === "right" ? `${each.choice === "left" ? each.left.model : each.right.model} won` : each.choice} ({each.left.model} and {each.right.model}
+                {each.choice === "left" || each.choice === "right" ? `${each.choice === "left" ? each.left.model : each.right.model} won` : each.choice} (
+                {each.left.model} and {each.right.model}
                 {each.blind && ", blind"})
               </Text>
             </div>

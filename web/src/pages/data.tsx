@@ -10,7 +10,7 @@ import { Drop } from "../parts/drop";
 import { Page, Part } from "../parts/page";
 import { Empty, Failed, Waiting } from "../parts/said";
 import { bytes, when } from "../parts/words";
-import { Wide } from "../parts/wide";
+import { Rows } from "../parts/rows";
 
 /** Characters from which a paste is kept aside: a field of megabytes halts the browser. */
 const LARGE = 200_000;
@@ -47,7 +47,13 @@ export default function Data() {
           }}
         >
           <Group align="flex-end" gap="xs" wrap="nowrap">
-            <TextInput label="Or name one in S3" placeholder="s3://bucket/rows.jsonl" value={uri} onChange={(event) => setUri(event.currentTarget.value)} style={{ flex: 1 }} />
+            <TextInput
+              label="Or name one in S3"
+              placeholder="s3://bucket/rows.jsonl"
+              value={uri}
+              onChange={(event) => setUri(event.currentTarget.value)}
+              style={{ flex: 1 }}
+            />
             <Button type="submit" variant="default" disabled={!/^s3:\/\/[^/]+\/.+/.test(uri.trim())}>
               Check
             </Button>
@@ -65,38 +71,25 @@ export default function Data() {
         {kept.isPending && <Waiting />}
         {kept.data && rows.length === 0 && <Empty>There is none yet.</Empty>}
         {rows.length > 0 && (
-          <Wide minWidth={420} label="Files">
-            <Table verticalSpacing="xs">
-              <Table.Thead>
-                <Table.Tr>
-                  <Table.Th>File</Table.Th>
-                  <Table.Th>Version</Table.Th>
-                  <Table.Th>Size</Table.Th>
-                  <Table.Th>Uploaded</Table.Th>
-                  <Table.Th />
-                </Table.Tr>
-              </Table.Thead>
-              <Table.Tbody>
-                {rows.map((file) => (
-                  <Table.Tr key={file.id}>
-                    <Table.Td>
-                      <Anchor component={Link} to={place(file.id)} size="sm">
-                        {file.filename}
-                      </Anchor>
-                    </Table.Td>
-                    <Table.Td fz="sm">{rows.filter((each) => each.filename === file.filename && each.id <= file.id).length}</Table.Td>
-                    <Table.Td fz="sm">{bytes(file.bytes)}</Table.Td>
-                    <Table.Td fz="sm">{when(file.created_at)}</Table.Td>
-                    <Table.Td ta="right">
-                      <Button size="compact-xs" variant="subtle" color="red" aria-label={`Delete ${file.filename}`} onClick={() => remove.mutate(file.id)}>
-                        Delete
-                      </Button>
-                    </Table.Td>
-                  </Table.Tr>
-                ))}
-              </Table.Tbody>
-            </Table>
-          </Wide>
+          <Rows minWidth={420} label="Files" head={["File", "Version", "Size", "Uploaded", ""]}>
+            {rows.map((file) => (
+              <Table.Tr key={file.id}>
+                <Table.Td>
+                  <Anchor component={Link} to={place(file.id)} size="sm">
+                    {file.filename}
+                  </Anchor>
+                </Table.Td>
+                <Table.Td fz="sm">{rows.filter((each) => each.filename === file.filename && each.id <= file.id).length}</Table.Td>
+                <Table.Td fz="sm">{bytes(file.bytes)}</Table.Td>
+                <Table.Td fz="sm">{when(file.created_at)}</Table.Td>
+                <Table.Td ta="right">
+                  <Button size="compact-xs" variant="subtle" color="red" aria-label={`Delete ${file.filename}`} onClick={() => remove.mutate(file.id)}>
+                    Delete
+                  </Button>
+                </Table.Td>
+              </Table.Tr>
+            ))}
+          </Rows>
         )}
       </Part>
     </Page>
@@ -120,13 +113,22 @@ function Paste({ take, busy }: { take: (file: File) => void; busy: boolean }) {
           </Group>
         </Alert>
       )}
-      <Textarea ref={area} onPaste={(event) => {
-        const text = event.clipboardData.getData("text");
-        if (text.length > LARGE) {
-          event.preventDefault();
-          setHeld(text);
-        }
-      }} disabled={held !== ""} label="Rows" placeholder='{"prompt": "…", "completion": "…"}' rows={8} styles={{ input: { fontFamily: "var(--mantine-font-family-monospace)" } }} spellCheck={false} />
+      <Textarea
+        ref={area}
+        onPaste={(event) => {
+          const text = event.clipboardData.getData("text");
+          if (text.length > LARGE) {
+            event.preventDefault();
+            setHeld(text);
+          }
+        }}
+        disabled={held !== ""}
+        label="Rows"
+        placeholder='{"prompt": "…", "completion": "…"}'
+        rows={8}
+        styles={{ input: { fontFamily: "var(--mantine-font-family-monospace)" } }}
+        spellCheck={false}
+      />
       <Group align="flex-end">
         <TextInput label="Name" value={name} onChange={(event) => setName(event.currentTarget.value)} />
         <Button

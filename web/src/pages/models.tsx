@@ -8,7 +8,7 @@ import { Page, Part } from "../parts/page";
 import { Empty, Failed, Waiting } from "../parts/said";
 import { State } from "../parts/state";
 import { count, size, when } from "../parts/words";
-import { Wide } from "../parts/wide";
+import { Rows } from "../parts/rows";
 import { Lineage } from "./lineage";
 
 export default function Models() {
@@ -24,7 +24,17 @@ export default function Models() {
         </Tabs.List>
         <Tabs.Panel value="made">
           {found.isPending && <Waiting />}
-          {found.data && rows.length === 0 && <Empty action={<Button component={Link} to="/train">Train one</Button>}>No model was made here yet.</Empty>}
+          {found.data && rows.length === 0 && (
+            <Empty
+              action={
+                <Button component={Link} to="/train">
+                  Train one
+                </Button>
+              }
+            >
+              No model was made here yet.
+            </Empty>
+          )}
           {rows.length > 0 && <Made rows={rows} />}
         </Tabs.Panel>
         <Tabs.Panel value="bases">
@@ -39,51 +49,37 @@ function Made({ rows }: { rows: Schemas["ShownModel"][] }) {
   return (
     <SimpleGrid cols={1} spacing="md">
       <Part title="Versions">
-        <Wide minWidth={640} label="Versions">
-          <Table verticalSpacing="xs">
-            <Table.Thead>
-              <Table.Tr>
-                <Table.Th>Model</Table.Th>
-                <Table.Th>Stage</Table.Th>
-                <Table.Th>Method</Table.Th>
-                <Table.Th>From</Table.Th>
-                <Table.Th>Against its base</Table.Th>
-                <Table.Th>Made</Table.Th>
-              </Table.Tr>
-            </Table.Thead>
-            <Table.Tbody>
-              {rows.map((model) => (
-                <Table.Tr key={model.id}>
-                  <Table.Td>
-                    <Anchor component={Link} to={`/models/${model.id}`} size="sm">
-                      {model.id}
-                    </Anchor>
-                  </Table.Td>
-                  <Table.Td>
-                    <State is={model.stage} />
-                  </Table.Td>
-                  <Table.Td fz="sm">{model.method}</Table.Td>
-                  <Table.Td fz="sm">{model.parent}</Table.Td>
-                  <Table.Td fz="sm">
-                    {model.report ? (
-                      <Group gap={6} wrap="nowrap">
-                        <State is={model.report.report.verdict} />
-                        <Text size="xs">
-                          {model.report.rows[0]?.[0]} {model.report.rows[0]?.[3]}
-                        </Text>
-                      </Group>
-                    ) : (
-                      <Text size="xs" c="dimmed">
-                        not compared
-                      </Text>
-                    )}
-                  </Table.Td>
-                  <Table.Td fz="sm">{when(model.created)}</Table.Td>
-                </Table.Tr>
-              ))}
-            </Table.Tbody>
-          </Table>
-        </Wide>
+        <Rows minWidth={640} label="Versions" head={["Model", "Stage", "Method", "From", "Against its base", "Made"]}>
+          {rows.map((model) => (
+            <Table.Tr key={model.id}>
+              <Table.Td>
+                <Anchor component={Link} to={`/models/${model.id}`} size="sm">
+                  {model.id}
+                </Anchor>
+              </Table.Td>
+              <Table.Td>
+                <State is={model.stage} />
+              </Table.Td>
+              <Table.Td fz="sm">{model.method}</Table.Td>
+              <Table.Td fz="sm">{model.parent}</Table.Td>
+              <Table.Td fz="sm">
+                {model.report ? (
+                  <Group gap={6} wrap="nowrap">
+                    <State is={model.report.report.verdict} />
+                    <Text size="xs">
+                      {model.report.rows[0]?.[0]} {model.report.rows[0]?.[3]}
+                    </Text>
+                  </Group>
+                ) : (
+                  <Text size="xs" c="dimmed">
+                    not compared
+                  </Text>
+                )}
+              </Table.Td>
+              <Table.Td fz="sm">{when(model.created)}</Table.Td>
+            </Table.Tr>
+          ))}
+        </Rows>
       </Part>
       <Part title="Lineage">
         <Lineage models={rows} />
@@ -96,34 +92,32 @@ function Bases() {
   const found = useQuery(catalogue);
   if (found.error) return <Failed error={found.error} retry={() => void found.refetch()} />;
   if (!found.data) return <Waiting />;
-  const mark = (yes: boolean | undefined) => (yes ? <Badge variant="light" color="green" tt="none">yes</Badge> : <Text size="sm" c="dimmed">no</Text>);
+  const mark = (yes: boolean | undefined) =>
+    yes ? (
+      <Badge variant="light" color="green" tt="none">
+        yes
+      </Badge>
+    ) : (
+      <Text size="sm" c="dimmed">
+        no
+      </Text>
+    );
   return (
     <Part title="Bases that are known, and what this machine can do with each">
-      <Wide minWidth={700} label="Bases">
-        <Table verticalSpacing={4}>
-          <Table.Thead>
-            <Table.Tr>
-              {["Base", "Size", "Window", "Licence", "full", "lora", "qlora", "serve"].map((name) => (
-                <Table.Th key={name}>{name}</Table.Th>
-              ))}
-            </Table.Tr>
-          </Table.Thead>
-          <Table.Tbody>
-            {found.data.data.map((base) => (
-              <Table.Tr key={base.id}>
-                <Table.Td fz="sm">{base.id}</Table.Td>
-                <Table.Td fz="sm">{size(base.parameters)}</Table.Td>
-                <Table.Td fz="sm">{count(base.window)}</Table.Td>
-                <Table.Td fz="sm">{base.licence}</Table.Td>
-                {["full", "lora", "qlora"].map((way) => (
-                  <Table.Td key={way}>{mark(base.train[way])}</Table.Td>
-                ))}
-                <Table.Td>{mark(base.serve)}</Table.Td>
-              </Table.Tr>
+      <Rows minWidth={700} label="Bases" head={["Base", "Size", "Window", "Licence", "full", "lora", "qlora", "serve"]}>
+        {found.data.data.map((base) => (
+          <Table.Tr key={base.id}>
+            <Table.Td fz="sm">{base.id}</Table.Td>
+            <Table.Td fz="sm">{size(base.parameters)}</Table.Td>
+            <Table.Td fz="sm">{count(base.window)}</Table.Td>
+            <Table.Td fz="sm">{base.licence}</Table.Td>
+            {["full", "lora", "qlora"].map((way) => (
+              <Table.Td key={way}>{mark(base.train[way])}</Table.Td>
             ))}
-          </Table.Tbody>
-        </Table>
-      </Wide>
+            <Table.Td>{mark(base.serve)}</Table.Td>
+          </Table.Tr>
+        ))}
+      </Rows>
     </Part>
   );
 }

@@ -9,6 +9,7 @@ import { Copied } from "../parts/copy";
 import { Page, Part } from "../parts/page";
 import { Empty, Failed, Waiting } from "../parts/said";
 import { bytes, count, when } from "../parts/words";
+import { Rows } from "../parts/rows";
 import { Wide } from "../parts/wide";
 import { Value } from "./train";
 
@@ -54,47 +55,43 @@ function Keys() {
   });
   const rows = found.data?.data ?? [];
   return (
-    <Part title="Keys" side={<Button size="xs" onClick={dialog.open}>Make a key</Button>}>
+    <Part
+      title="Keys"
+      side={
+        <Button size="xs" onClick={dialog.open}>
+          Make a key
+        </Button>
+      }
+    >
       <Failed error={found.error} retry={() => void found.refetch()} />
       {found.isPending && <Waiting />}
       {found.data && rows.length === 0 && <Empty>There is none: this machine asks for no key. With the first one, everybody is asked.</Empty>}
       {rows.length > 0 && (
-        <Wide minWidth={640} label="Keys">
-          <Table verticalSpacing="xs">
-            <Table.Thead>
-              <Table.Tr>
-                {["Name", "Role", "Requests a minute", "Tokens a day", "Made", ""].map((name) => (
-                  <Table.Th key={name}>{name}</Table.Th>
-                ))}
-              </Table.Tr>
-            </Table.Thead>
-            <Table.Tbody>
-              {rows.map((key) => (
-                <Table.Tr key={key.id} c={key.revoked ? "dimmed" : ""}>
-                  <Table.Td>
-                    {key.name}
-                    <Text size="xs" c="dimmed">
-                      {key.id}
-                    </Text>
-                  </Table.Td>
-                  <Table.Td>{key.role}</Table.Td>
-                  <Table.Td>{key.requests_per_minute === null ? "no limit" : count(key.requests_per_minute)}</Table.Td>
-                  <Table.Td>{key.tokens_per_day === null ? "no limit" : count(key.tokens_per_day)}</Table.Td>
-                  <Table.Td fz="sm">{when(key.created)}</Table.Td>
-                  <Table.Td ta="right">
-                    {key.revoked ? (
-                      <Text size="xs">revoked {when(key.revoked)}</Text>
-                    ) : (
-                      <Button size="compact-xs" color="red" variant="subtle" onClick={() => setEnding(key)}>
-                        Revoke
-                      </Button>
-                    )}
-                  </Table.Td>
-                </Table.Tr>
-              ))}
-            </Table.Tbody>
-          </Table>
-        </Wide>
+        <Rows minWidth={640} label="Keys" head={["Name", "Role", "Requests a minute", "Tokens a day", "Made", ""]}>
+          {rows.map((key) => (
+            <Table.Tr key={key.id} c={key.revoked ? "dimmed" : ""}>
+              <Table.Td>
+                {key.name}
+                <Text size="xs" c="dimmed">
+                  {key.id}
+                </Text>
+              </Table.Td>
+              <Table.Td>{key.role}</Table.Td>
+              <Table.Td>{key.requests_per_minute === null ? "no limit" : count(key.requests_per_minute)}</Table.Td>
+              <Table.Td>{key.tokens_per_day === null ? "no limit" : count(key.tokens_per_day)}</Table.Td>
+              <Table.Td fz="sm">{when(key.created)}</Table.Td>
+              <Table.Td ta="right">
+                {key.revoked ? (
+                  <Text size="xs">revoked {when(key.revoked)}</Text>
+                ) : (
+                  <Button size="compact-xs" color="red" variant="subtle" onClick={() => setEnding(key)}>
+                    Revoke
+                  </Button>
+                )}
+              </Table.Td>
+            </Table.Tr>
+          ))}
+        </Rows>
       )}
       <Modal opened={open} onClose={dialog.close} title="A new key">
         {open && <NewKey first={!who.data?.key} done={() => queries.invalidateQueries({ queryKey: ["keys"] })} />}
@@ -259,11 +256,22 @@ function Machine() {
   if (!found.data) return <Waiting what="Looking at the machine" />;
   const { machine, largest, findings } = found.data.examination;
   return (
-    <Part title="This machine" side={<Badge color={found.data.ok ? "green" : "yellow"} variant="light" tt="none">{found.data.ok ? "all that a run needs is here" : "something is to mend"}</Badge>}>
+    <Part
+      title="This machine"
+      side={
+        <Badge color={found.data.ok ? "green" : "yellow"} variant="light" tt="none">
+          {found.data.ok ? "all that a run needs is here" : "something is to mend"}
+        </Badge>
+      }
+    >
       <SimpleGrid cols={{ base: 2, sm: 4 }} mb="md">
         <Value name="cores" value={count(machine.cores)} />
         <Value name="memory" value={bytes(machine.memory)} note={`${bytes(machine.free)} free`} />
-        {machine.gpus.length === 0 ? <Value name="gpu" value="none" /> : machine.gpus.map((gpu) => <Value key={gpu.name} name="gpu" value={gpu.name} note={`${bytes(gpu.free)} free`} />)}
+        {machine.gpus.length === 0 ? (
+          <Value name="gpu" value="none" />
+        ) : (
+          machine.gpus.map((gpu) => <Value key={gpu.name} name="gpu" value={gpu.name} note={`${bytes(gpu.free)} free`} />)
+        )}
       </SimpleGrid>
       <Table>
         <Table.Tbody>

@@ -11,7 +11,7 @@ import { Page, Part } from "../parts/page";
 import { Empty, Failed, Waiting } from "../parts/said";
 import { State } from "../parts/state";
 import { bytes, count, duration, when } from "../parts/words";
-import { Wide } from "../parts/wide";
+import { Rows } from "../parts/rows";
 import { Knobs } from "./knobs";
 import { type Draft, EMPTY, recipeOf } from "./recipe";
 
@@ -83,13 +83,7 @@ function Form({ known }: { known: Schemas["Methods"] }) {
                 searchable
               />
               {method?.ways.length ? (
-                <Select
-                  label="Weights"
-                  data={method.ways}
-                  value={draft.weights}
-                  onChange={(value) => value && set({ weights: value })}
-                  allowDeselect={false}
-                />
+                <Select label="Weights" data={method.ways} value={draft.weights} onChange={(value) => value && set({ weights: value })} allowDeselect={false} />
               ) : (
                 <TextInput label="Name" placeholder="that of the data file" value={draft.name} onChange={(event) => set({ name: event.currentTarget.value })} />
               )}
@@ -122,7 +116,11 @@ function Form({ known }: { known: Schemas["Methods"] }) {
               <Button onClick={() => begin.mutate()} loading={begin.isPending} disabled={!draft.data || estimate.isError}>
                 Start training
               </Button>
-              {!draft.data && <Text size="sm" c="dimmed">Choose the data first.</Text>}
+              {!draft.data && (
+                <Text size="sm" c="dimmed">
+                  Choose the data first.
+                </Text>
+              )}
             </Group>
           </Stack>
         </Part>
@@ -244,7 +242,17 @@ export function DataSelect({ label, value, set, required = false }: { label: str
   );
 }
 
-export function ModelSelect({ value, set, disabled = false, label = "Start from" }: { value: string; set: (value: string) => void; disabled?: boolean; label?: string }) {
+export function ModelSelect({
+  value,
+  set,
+  disabled = false,
+  label = "Start from",
+}: {
+  value: string;
+  set: (value: string) => void;
+  disabled?: boolean;
+  label?: string;
+}) {
   const known = useQuery(catalogue);
   const made = useQuery(models);
   const own = (made.data?.data ?? []).map((model) => model.id);
@@ -287,58 +295,55 @@ function Jobs() {
       {found.isPending && <Waiting />}
       {found.data && rows.length === 0 && <Empty>There is no job yet.</Empty>}
       {rows.length > 0 && (
-        <Wide minWidth={560} label="Jobs">
-          <Table verticalSpacing="xs">
-            <Table.Thead>
-              <Table.Tr>
-                <Table.Th w={36}>
-                  <span className="mantine-visually-hidden">Choose</span>
-                </Table.Th>
-                <Table.Th>Job</Table.Th>
-                <Table.Th>State</Table.Th>
-                <Table.Th>Made</Table.Th>
-                <Table.Th>Model, or what went wrong</Table.Th>
-              </Table.Tr>
-            </Table.Thead>
-            <Table.Tbody>
-              {rows.map((job) => (
-                <Table.Tr key={job.id}>
-                  <Table.Td>
-                    <Checkbox
-                      size="xs"
-                      aria-label={`Choose ${job.id}`}
-                      checked={chosen.includes(job.id)}
-                      onChange={(event) => setChosen(event.currentTarget.checked ? [...chosen, job.id] : chosen.filter((id) => id !== job.id))}
-                    />
-                  </Table.Td>
-                  <Table.Td>
-                    <Anchor component={Link} to={`/train/${job.id}`} size="sm">
-                      {job.id}
-                    </Anchor>
-                    <Text size="xs" c="dimmed">
-                      {job.task === "run" ? String(job.spec["method"] ?? "") : job.task}
-                    </Text>
-                  </Table.Td>
-                  <Table.Td>
-                    <State is={job.state} />
-                  </Table.Td>
-                  <Table.Td fz="sm">{when(job.created)}</Table.Td>
-                  <Table.Td fz="sm">
-                    {job.model ? (
-                      <Anchor component={Link} to={`/models/${job.model}`} size="sm">
-                        {job.model}
-                      </Anchor>
-                    ) : (
-                      <Text size="sm" lineClamp={2}>
-                        {job.error}
-                      </Text>
-                    )}
-                  </Table.Td>
-                </Table.Tr>
-              ))}
-            </Table.Tbody>
-          </Table>
-        </Wide>
+        <Rows
+          minWidth={560}
+          label="Jobs"
+          head={[
+            <span key="choose" className="mantine-visually-hidden">
+              Choose
+            </span>,
+            "Job",
+            "State",
+            "Made",
+            "Model, or what went wrong",
+          ]}
+        >
+          {rows.map((job) => (
+            <Table.Tr key={job.id}>
+              <Table.Td>
+                <Checkbox
+                  size="xs"
+                  aria-label={`Choose ${job.id}`}
+                  checked={chosen.includes(job.id)}
+                  onChange={(event) => setChosen(event.currentTarget.checked ? [...chosen, job.id] : chosen.filter((id) => id !== job.id))}
+                />
+              </Table.Td>
+              <Table.Td>
+                <Anchor component={Link} to={`/train/${job.id}`} size="sm">
+                  {job.id}
+                </Anchor>
+                <Text size="xs" c="dimmed">
+                  {job.task === "run" ? String(job.spec["method"] ?? "") : job.task}
+                </Text>
+              </Table.Td>
+              <Table.Td>
+                <State is={job.state} />
+              </Table.Td>
+              <Table.Td fz="sm">{when(job.created)}</Table.Td>
+              <Table.Td fz="sm">
+                {job.model ? (
+                  <Anchor component={Link} to={`/models/${job.model}`} size="sm">
+                    {job.model}
+                  </Anchor>
+                ) : (
+                  <Text size="sm" lineClamp={2}>
+                    {job.error}
+                  </Text>
+                )}
+              </Table.Td>
+            </Table.Tr>
+          ))}
+        </Rows>
       )}
     </Part>
   );
