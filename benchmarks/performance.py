@@ -154,7 +154,8 @@ def page(found: Mapping[str, Kept]) -> str:
         "Made by `make bench`, which measures all of it on your machine (three hours on two cores), or one part with\n"
         f"`python -m benchmarks.{'|'.join(PARTS)}`.\n"
         "Sides take turns, round by round, on the same work; a figure is a median or a ratio of medians with its 95 %\n"
-        f"bootstrap interval. A claim needs {ROUNDS} rounds; memory, which hardly varies, 3. A goal is met when the\n"
+        f"bootstrap interval. `make bench` takes {ROUNDS} rounds, of memory, which hardly varies, 3; each claim\n"
+        "says its own number, and with fewer rounds an interval promises less. A goal is met when the\n"
         "interval does not lie wholly on its wrong side; where a peer is better, the table says so. Numbers of two\n"
         "machines are not comparable; nor are those of two tables here.\n"
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pumice.cli.shared import Json, Setting, Source, open_registry, overrides_of, recipe_of
-from pumice.errors import InputError
+from pumice.errors import ConflictError, InputError
 
 if TYPE_CHECKING:
     from pumice.deploy.aws.account import Account
@@ -42,11 +42,19 @@ def connect(profile: str | None, region: str | None) -> Account:
 
 def new_facts(name: str, account: Account) -> Facts:
     """Of what has no endpoint: it has a bucket and a name all the same."""
-    from pumice.deploy.aws.deployments import Deployed
+    from pumice.deploy.aws.deployments import KIND, Deployed
     from pumice.deploy.aws.facts import Facts
 
-    facts = Facts(name, account.id(), account.region, "real-time", "", "", ())
-    Deployed(facts, account.profile).keep(documents())
+    store, number = documents(), account.id()
+    if held := store.find(KIND, name):
+        there = Deployed.from_json(held.body).facts
+        if (there.account, there.region) == (number, account.region):
+            return there
+        raise ConflictError(
+            f"{name} is deployed in the account {there.account}, {there.region}.", fix="Choose another name: --name"
+        )
+    facts = Facts(name, number, account.region, "real-time", "", "", ())
+    Deployed(facts, account.profile).keep(store)
     return facts
 
 
@@ -200,6 +208,10 @@ def aws_ab(
     from pumice.deploy.aws import plan as plans
     from pumice.deploy.aws.account import heard
 
+    if not facts.variants:
+        raise ConflictError(
+            f"{name} has no endpoint.", fix="Plan one and apply it: pumice deploy aws plan --model NAME"
+        )
     if candidate:
         registry, home = open_registry()
         image = deployments.find(name, documents()).image

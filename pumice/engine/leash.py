@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -53,7 +54,8 @@ def stand_back() -> None:
     os.nice(19)
     if sys.platform == "linux":
         # Even at nice 19 one thread takes a core from an engine's now and then, and all of the engine's wait for that.
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        with contextlib.suppress(OSError):  # musl and some sandboxes have none.
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 def read_orders() -> Mapping[str, Any]:

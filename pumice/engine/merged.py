@@ -51,6 +51,7 @@ class Merged:
         """The adapter that was chosen last, whether or not it could be merged."""
         self._keeper: Keeper | None = None
         self._task: asyncio.Task[None] | None = None
+        self._stopped = False
 
     @property
     def child(self) -> Child | None:
@@ -63,6 +64,8 @@ class Merged:
 
     def count(self, adapter: Path | None) -> None:
         """One more request is for this adapter, or None for the base; what follows from it happens beside it."""
+        if self._stopped:
+            return
         if self._keeper and not self._keeper.alive:
             # Nobody asked for a while, or it crashed: it has to earn its memory again.
             self._favourite.forget()
@@ -72,6 +75,7 @@ class Merged:
 
     async def stop(self) -> None:
         """End the process, and what is being made."""
+        self._stopped = True
         if self._task:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -82,11 +86,12 @@ class Merged:
         """Give up the one that is held, and have the chosen one."""
         chosen = self._favourite.chosen
         assert chosen is None or isinstance(chosen, Path)
-        # A turn of its own: no answer of the one that goes is under way then.
-        async with self._turns.seat(object()):
-            keeper, self._keeper, self._held = self._keeper, None, chosen
-            if keeper:
-                await keeper.stop()
+        if self._keeper:
+            # A turn of its own: no answer of the one that goes is under way then.
+            async with self._turns.seat(object()):
+                await self._keeper.stop()
+                self._keeper = None
+        self._held = chosen
         if chosen is None:
             return
         source = self._source(chosen)
@@ -95,7 +100,7 @@ class Merged:
             return
         try:
             self._keeper = await self._made(source, chosen.with_name(f"{chosen.stem}-merged-{source.quant}.gguf"))
-        except UnavailableError as error:
+        except (OSError, UnavailableError) as error:
             LOGGER.warning("%s is asked for most and stays unmerged: %s", source.adapter, error)
 
     async def _made(self, source: Source, file: Path) -> Keeper:

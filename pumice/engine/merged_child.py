@@ -19,7 +19,10 @@ def main() -> None:
     stand_back()
     folder = Path(orders["folder"])
     merge(Path(orders["base"]), Path(orders["adapter"]), folder / "model")
-    gguf.write_model(folder / "model", Path(orders["out"]), orders["quant"], streamable=True)
+    # In the folder until it is whole: whoever kills this removes the folder.
+    whole = folder / "whole.gguf"
+    gguf.write_model(folder / "model", whole, orders["quant"], streamable=True)
+    whole.replace(orders["out"])
     # Whoever started this may be gone.
     shutil.rmtree(folder)
 

@@ -96,4 +96,5 @@ async def post(socket: Path, path: str, body: Mapping[str, Any]) -> AsyncIterato
     except (OSError, httptools.HttpParserError) as error:
         raise Lost(str(error)) from error
     finally:
-        writer.close()
+        # Not `close`, which would first deliver what is still to be sent.
+        writer.transport.abort()

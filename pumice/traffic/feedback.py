@@ -120,7 +120,7 @@ def conversation(request: Request) -> list[dict[str, str]]:
         return []
     turns = [
         {"role": str(turn.get("role")), "content": turn["content"]}
-        for turn in asked.get("messages", [])
+        for turn in asked.get("messages") or []
         if isinstance(turn, dict) and isinstance(turn.get("content"), str)
     ]
     choices = answered.get("choices") or [{}]

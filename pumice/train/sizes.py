@@ -217,7 +217,7 @@ def gpus() -> tuple[Gpu, ...]:
 def product_flops() -> float:
     """Operations a second of a 64 x 64 fp32 matrix product on one core; the best of those within a fifth of a second.
 
-    A training step reaches about so many on each core (measured: 1.1 times). Small, as threads that wait for each other
+    A training step reaches about so many on each core. Small, as threads that wait for each other
     on a busy machine would make it look 20 times slower than it is.
     """
     matrix = np.full((64, 64), 0.5, dtype=np.float32)

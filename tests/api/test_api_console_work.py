@@ -170,6 +170,11 @@ def test_a_mended_answer_and_votes_become_rows_to_train_on(server: httpx.Client)
     assert (bare["id"], bare["request"], bare["response"]) == (id, None, None)
     assert server.get(f"/api/requests/{id}").json() == rows[0]
     assert server.get("/api/requests/req-none").status_code == 404
+    assert server.post("/api/feedback", json={"request": "req-none", "thumb": "up"}).status_code == 404
+    for odd in ("requests?status=1" + "0" * 30, "traffic?hours=1e-9"):
+        assert server.get(f"/api/{odd}").status_code in (400, 422)
+    limit = {"name": "odd", "requests_per_minute": 10**30}
+    assert server.post("/api/keys", json=limit).status_code in (400, 422)
     said = {"request": id, "thumb": "down", "edit": "A better answer."}
     assert server.post("/api/feedback", json=said).json()["edit"] == "A better answer."
     vote(server, "tuned", "plain", "left")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -14,10 +15,13 @@ from cloud import Cloud
 from packaging.requirements import Requirement
 from sagemaker_double import QUOTAS
 
+from pumice.cli import deploy as cli
 from pumice.config import Home
 from pumice.deploy.aws import ab, apply, deployments, plan, prices, quotas, stacks
 from pumice.deploy.aws.account import Account, heard
+from pumice.deploy.aws.destroy import destroy
 from pumice.deploy.aws.facts import Facts, Variant
+from pumice.deploy.aws.fetch import fetch
 from pumice.deploy.sagemaker import images
 from pumice.errors import ConflictError, DeniedError, InputError, NotFoundError, UnavailableError
 from pumice.registry.imports import import_model
@@ -124,6 +128,15 @@ def test_what_is_no_plan(tmp_path: Path, content: str) -> None:
         plan.load(path)
     with pytest.raises(InputError, match="There is no file"):
         plan.load(tmp_path / "none.json")
+    with pytest.raises(InputError, match="cannot be read"):
+        plan.load(tmp_path)
+
+
+def test_a_plan_whose_time_has_no_zone_is_none(registry: Registry, tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps({**planned(registry).to_json(), "made": "2026-01-01T00:00:00"}))
+    with pytest.raises(InputError, match="is no plan"):
+        plan.load(path)
 
 
 def test_an_account_that_has_moved_on(registry: Registry, account: Cloud) -> None:
@@ -181,6 +194,57 @@ def test_an_interrupted_apply_goes_on(registry: Registry, account: Cloud) -> Non
         account.double.sagemaker.broken = ""
     assert any("is there already" in line for line in told)
     assert nothing_is_left(account)
+
+
+def test_what_answers_is_not_taken_away_when_its_plan_is_applied_again_and_fails(
+    registry: Registry, account: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = planned(registry)
+    apply.apply(made, Account(None, None), registry, registry.home, print)
+    try:
+
+        def fail(*_: Any) -> None:
+            raise UnavailableError("No network.")
+
+        monkeypatch.setattr(apply, "build", fail)
+        with pytest.raises(UnavailableError, match="No network"):
+            apply.apply(made, Account(None, None), registry, registry.home, print)
+        assert "pumice-sad" in account.double.sagemaker.records["endpoint"]
+        assert deployments.find("sad", Documents(registry.database)).facts == made.facts
+    finally:
+        with heard():
+            destroy(made.facts, Account(None, None), print)
+    assert nothing_is_left(account)
+
+
+def test_a_refused_upload_is_a_sentence(account: Cloud, tmp_path: Path) -> None:
+    (tmp_path / "weights").write_text("w")
+    with pytest.raises(UnavailableError, match=r"AWS refused \w+: .*NoSuchBucket"), heard():
+        account.client("s3").upload_file(str(tmp_path / "weights"), "pumice-nowhere", "weights")
+
+
+def test_a_training_under_a_deployments_name_keeps_the_deployment(
+    registry: Registry, account: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts, store = planned(registry).facts, Documents(registry.database)
+    deployments.Deployed(facts, None, "pumice:test").keep(store)
+    monkeypatch.setattr(cli, "documents", lambda: store)
+    assert cli.new_facts("sad", Account(None, None)) == facts
+    assert deployments.find("sad", store).image == "pumice:test"
+    with pytest.raises(ConflictError, match="is deployed in the account"):
+        cli.new_facts("sad", Account(None, "eu-west-3"))
+
+
+def test_a_folder_of_s3_is_not_its_neighbour(account: Cloud, tmp_path: Path) -> None:
+    s3 = account.client("s3")
+    s3.create_bucket(Bucket="pumice-neighbours")
+    for key in ("jobs/4/inner/config.json", "jobs/42/config.json"):
+        s3.put_object(Bucket="pumice-neighbours", Key=key, Body=key.encode())
+    found = fetch("s3://pumice-neighbours/jobs/4", Account(None, None), tmp_path / "one")
+    assert (found / "config.json").read_text() == "jobs/4/inner/config.json"
+    s3.put_object(Bucket="pumice-neighbours", Key="cut/model.tar.gz", Body=gzip.compress(b"0" * 2000)[:-9])
+    with pytest.raises(InputError, match="cannot be unpacked"):
+        fetch("s3://pumice-neighbours/cut", Account(None, None), tmp_path / "two")
 
 
 def test_prices_may_be_the_users_own(tmp_path: Path) -> None:

@@ -13,7 +13,10 @@ import pytest_asyncio
 from engine_room import collect, ids_of
 
 from pumice.engine import favourite, llamacpp, reserve
+from pumice.engine.child import Child
 from pumice.engine.llamacpp import LlamaCpp
+from pumice.engine.merged import Merged, Source
+from pumice.engine.turns import Turns
 from pumice.records import Base
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -47,7 +50,9 @@ async def answers(engine: LlamaCpp, name: str | None) -> list[list[int]]:
     return [ids_of(await collect(engine, prompt, name, max_tokens=40)) for prompt in PROMPTS]
 
 
-async def test_the_favourite_answers_alike_merged_and_gives_its_memory_back(engine: LlamaCpp, cache: Path) -> None:
+async def test_the_favourite_answers_alike_merged_and_gives_its_memory_back(
+    engine: LlamaCpp, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     left = await answers(engine, "left")
     assert await settled(engine) is None
     assert ids_of(await collect(engine, PROMPTS[0], "left", max_tokens=40)) == left[0]
@@ -56,7 +61,9 @@ async def test_the_favourite_answers_alike_merged_and_gives_its_memory_back(engi
     one = (await engine.stats()).rss_bytes
     child = engine._merged.child  # type: ignore[union-attr]
     assert child and one > child.rss_bytes()
-    assert await answers(engine, "left") == left
+    with monkeypatch.context() as patch:
+        patch.setattr(engine._keeper, "use", None)  # Whoever asks the unmerged process fails.
+        assert await answers(engine, "left") == left
     # It was the merged process that answered: without an adapter of its own it gives the same.
     base, right = await answers(engine, None), await answers(engine, "right")
     assert base != left != right != base
@@ -106,9 +113,10 @@ async def test_an_engine_that_stops_leaves_nothing_half_made(engine: LlamaCpp) -
         merged.unlink()
     for _ in range(4):
         await collect(engine, PROMPTS[0], "left", max_tokens=1)
-    while not list(folder.glob(".merged-*")):
-        await asyncio.sleep(0.01)
+    while not list(folder.glob(".merged-*/.whole.gguf.*")):
+        await asyncio.sleep(0.001)
     await engine.stop()
+    assert not list(folder.glob(".*-merged-*"))
     assert not list(folder.glob(".merged-*")) and not list(folder.glob("*-merged-*"))
 
 
@@ -123,3 +131,26 @@ async def test_one_that_cannot_be_merged_says_so_and_answers(
         assert ids_of(await collect(engine, PROMPTS[0], "right"))
     assert await settled(engine) is None
     assert "stays unmerged" in caplog.text
+
+
+async def test_a_favourite_is_chosen_while_answers_run_and_not_after_the_end(tmp_path: Path) -> None:
+    async def never(_: Path) -> Child:
+        raise AssertionError("Memory has no room for it.")
+
+    def source(adapter: Path) -> Source:
+        return Source(tmp_path, adapter, "f32")
+
+    turns, chosen = Turns(2), tmp_path / "a.gguf"
+    merged = Merged(turns, source, never, lambda: False, None)
+    async with turns.seat(chosen):
+        for _ in range(favourite.RECENT):
+            merged.count(chosen)
+        await asyncio.sleep(0)
+        async with asyncio.timeout(10), turns.seat(chosen):
+            assert merged._task
+            await merged._task
+    await merged.stop()
+    task = merged._task
+    for _ in range(favourite.RECENT):
+        merged.count(tmp_path / "b.gguf")
+    assert merged._task is task

@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from pumice.config import Home
+from pumice.engine import leash
 from pumice.errors import NotFoundError
 from pumice.jobs.launch import Here, farewell
 from pumice.jobs.queue import ENDED, Queue
@@ -128,6 +129,17 @@ time.sleep(600)
     assert ended.error.startswith("Whoever started this job has ended. Training stopped at step")
     assert told[-2].kind == "checkpoint" and any((queue.folder(job.id) / "checkpoints").iterdir())
     assert Event("stage", {"name": "train"}) in told
+
+
+def test_a_system_without_the_policy_has_niceness_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(38, "Function not implemented")
+
+    nice: list[int] = []
+    monkeypatch.setattr(leash.os, "nice", nice.append)
+    monkeypatch.setattr(leash.os, "sched_setscheduler", refuse, raising=False)
+    leash.stand_back()
+    assert nice == [19]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux's own policy")

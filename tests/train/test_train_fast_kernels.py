@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,8 @@ def test_products_keep_fp32(matrices: tuple[torch.Tensor, torch.Tensor]) -> None
         assert (each - exact).abs().max() < 1e-5 * exact.abs().max()
 
 
-def test_the_word_is_taken_back() -> None:
+def test_the_word_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "keeps_fp32", lambda: True)
     before = kernels.PRECISION.fp32_precision
     with pytest.raises(RuntimeError), kernels.onednn(True):
         assert kernels.PRECISION.fp32_precision == "bf16"
@@ -41,10 +43,12 @@ def test_the_word_is_taken_back() -> None:
     assert kernels.PRECISION.fp32_precision == before
 
 
-def test_not_wanted_changes_nothing() -> None:
+def test_not_wanted_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LRU_CACHE_CAPACITY", raising=False)
     before = kernels.PRECISION.fp32_precision
     with kernels.onednn(False):
         assert kernels.PRECISION.fp32_precision == before
+        assert "LRU_CACHE_CAPACITY" not in os.environ
 
 
 def test_a_processor_that_would_round_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

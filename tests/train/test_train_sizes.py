@@ -38,6 +38,12 @@ def test_full_training_needs_more_than_lora_and_a_larger_batch_more_than_a_small
     assert not lora.gradient_checkpointing
 
 
+def test_time_is_operations_over_what_all_cores_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sizes, "product_flops", lambda: 1e9)
+    monkeypatch.setattr(sizes, "cores", lambda: 4)
+    assert estimated().seconds == pytest.approx(estimated().operations / 4e9)
+
+
 # Peaks of whole processes in GB, on two CPU cores, by `python -m benchmarks.memory`: a step of 8 x 64 and of 4 x 512.
 PEAKS = {
     ("8M", "lora"): (0.65, 0.66),

@@ -44,13 +44,12 @@ def router() -> APIRouter:
     @routes.get("/console/{path:path}")
     def page(path: str) -> Response:
         """A built file; every other path is a page that the program in the browser draws."""
-        file = (STATIC / path).resolve()
-        if path.startswith("assets/") and file.is_relative_to(STATIC.resolve()) and file.is_file():
-            # Their names have a hash of what is in them.
-            return FileResponse(file, headers={"Cache-Control": "public, max-age=31536000, immutable"})
-        index = STATIC / "index.html"
         if path.startswith("assets/"):
-            return Response(status_code=404)
+            if path not in _assets():
+                return Response(status_code=404)
+            # Their names have a hash of what is in them.
+            return FileResponse(STATIC / path, headers={"Cache-Control": "public, max-age=31536000, immutable"})
+        index = STATIC / "index.html"
         nonce = secrets.token_urlsafe(16)
         headers = {**HEADERS, "Content-Security-Policy": POLICY.format(nonce=nonce), "Cache-Control": "no-store"}
         if not index.is_file():
@@ -58,6 +57,10 @@ def router() -> APIRouter:
         return HTMLResponse(_read(index, index.stat().st_mtime_ns).replace(NONCE, nonce), headers=headers)
 
     return routes
+
+
+def _assets() -> set[str]:
+    return {f"assets/{file.name}" for file in (STATIC / "assets").glob("*")}
 
 
 @cache

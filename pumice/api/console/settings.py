@@ -36,11 +36,14 @@ class ShownKey(Row):
     tokens_per_day: int | None
 
 
+Limit = Annotated[int, Field(ge=1, le=2**31 - 1)] | None
+
+
 class KeyRequest(BaseModel):
     name: Annotated[str, Field(max_length=200)]
     role: Role = Role.INVOKE
-    requests_per_minute: Annotated[int, Field(ge=1)] | None = None
-    tokens_per_day: Annotated[int, Field(ge=1)] | None = None
+    requests_per_minute: Limit = None
+    tokens_per_day: Limit = None
 
 
 class MadeKey(BaseModel):

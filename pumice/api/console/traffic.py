@@ -80,7 +80,7 @@ class Variants(BaseModel):
 class ShownOpinion(Row):
     """What somebody said of one logged answer."""
 
-    request: str
+    request: Annotated[str, Field(min_length=1, max_length=200)]
     thumb: Thumb | None = None
     edit: Annotated[str, Field(max_length=200_000)] | None = None
     """The answer as it should have been."""
@@ -111,7 +111,7 @@ def router(platform: Platform) -> APIRouter:
     async def list_requests(
         model: str | None = None,
         key: str | None = None,
-        status: int | None = None,
+        status: Annotated[int, Query(ge=100, le=599)] | None = None,
         variant: str | None = None,
         contains: str | None = None,
         before: str | None = None,
@@ -132,7 +132,7 @@ def router(platform: Platform) -> APIRouter:
         return ShownRequest.model_validate(found)
 
     @routes.get("/traffic")
-    async def traffic(hours: Annotated[float, Query(gt=0, le=24 * 90)] = 24, model: str | None = None) -> Traffic:
+    async def traffic(hours: Annotated[float, Query(ge=0.01, le=24 * 90)] = 24, model: str | None = None) -> Traffic:
         """How many requests, how fast, and how many tokens, in 48 stretches up to now."""
         end, step = datetime.now(UTC), timedelta(hours=hours) / POINTS
         points = await asyncio.to_thread(curve, platform.database, end - POINTS * step, end, step, model)
@@ -152,6 +152,9 @@ def router(platform: Platform) -> APIRouter:
     @routes.post("/feedback")
     async def give_feedback(opinion: ShownOpinion, http: Http) -> ShownOpinion:
         """Say what an answer was worth, or what it should have been; the last word of a request counts."""
+        await asyncio.to_thread(platform.log.flush)
+        if await asyncio.to_thread(platform.log.get, opinion.request) is None:
+            raise _gone(opinion.request)
         told = Opinion(opinion.request, opinion.thumb, opinion.edit, who(http))
         return ShownOpinion.model_validate(await asyncio.to_thread(said.say, told))
 

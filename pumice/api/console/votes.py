@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 
 from pumice.api.console.shown import Row, who
 from pumice.api.platform import Platform
-from pumice.evaluate.compare import FEWEST, paired
+from pumice.evaluate.compare import judged, paired
 from pumice.records import Interval
 from pumice.traffic.feedback import Choice, Feedback, Side, Vote
 
@@ -96,7 +96,6 @@ def _standing(one: str, other: str, votes: tuple[Vote, ...]) -> Standing:
     between = [vote for vote in votes if {vote.left.model, vote.right.model} == {one, other}]
     scores = [vote.score(one) for vote in between]
     interval = paired([0.0] * len(scores), scores, seed=0)
-    undecided = len(scores) < FEWEST or interval.low <= 0 <= interval.high
     return Standing(
         one=one,
         other=other,
@@ -104,5 +103,5 @@ def _standing(one: str, other: str, votes: tuple[Vote, ...]) -> Standing:
         lost=scores.count(-1),
         tied=scores.count(0),
         interval=interval,
-        verdict="undecided" if undecided else "better" if interval.low > 0 else "worse",
+        verdict=judged(interval, len(scores)),
     )

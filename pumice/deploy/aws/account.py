@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import boto3
+from boto3.exceptions import Boto3Error, S3UploadFailedError
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
@@ -53,7 +54,11 @@ class Account:
 
     def client(self, service: str) -> Any:
         """Of one service; tries again by itself where AWS asks for patience."""
-        return self._session.client(service, config=Config(retries={"mode": "standard", "max_attempts": 5}))
+        try:
+            with heard():
+                return self._session.client(service, config=Config(retries={"mode": "standard", "max_attempts": 5}))
+        except ValueError as error:
+            raise InputError(f"AWS's client refuses its settings: {error}.", fix="Look at AWS_ENDPOINT_URL.") from error
 
     def id(self) -> str:
         """The account's number. Raises `DeniedError` for credentials that AWS does not accept."""
@@ -66,11 +71,15 @@ def heard() -> Iterator[None]:
     """What AWS refuses inside the block becomes one of Pumice's errors."""
     try:
         yield
-    except (ClientError, BotoCoreError) as error:
+    except S3UploadFailedError as error:
+        # boto3 wraps what S3 said.
+        told = error.__context__
+        raise translated(told if isinstance(told, ClientError | BotoCoreError) else error) from error
+    except (ClientError, BotoCoreError, Boto3Error) as error:
         raise translated(error) from error
 
 
-def translated(error: ClientError | BotoCoreError) -> PumiceError:
+def translated(error: ClientError | BotoCoreError | Boto3Error) -> PumiceError:
     """A refusal of AWS's, or of its client, as a sentence with a way out."""
     match error:
         case ClientError():

@@ -20,7 +20,7 @@ from pumice.deploy.aws.deployments import Deployed
 from pumice.deploy.aws.destroy import destroy
 from pumice.deploy.aws.endpoint import endpoint_stack
 from pumice.deploy.aws.facts import PLAN_TAG, Facts
-from pumice.deploy.aws.plan import Plan, check_current
+from pumice.deploy.aws.plan import Plan, check_current, state
 from pumice.deploy.aws.stacks import Stack
 from pumice.deploy.aws.template import body
 from pumice.errors import PumiceError, UnavailableError
@@ -28,6 +28,7 @@ from pumice.registry.models import Registry
 from pumice.store.documents import Documents
 
 Tell = Callable[[str], None]
+WHOLE = ("CREATE_COMPLETE", "UPDATE")
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,8 @@ def apply(plan: Plan, account: Account, registry: Registry, home: Home, tell: Te
     facts = plan.facts
     with heard():
         check_current(plan, account)
-    fresh = not plan.before
+        # The API is made last: once it is there, people ask this deployment, and no failure may take it away.
+        fresh = not plan.before and not state(facts, account).get(facts.api_stack, "").startswith(WHOLE)
     documents = Documents(registry.database)
     Deployed(facts, plan.profile, facts.image if plan.engine == "pumice" else None).keep(documents)
     try:

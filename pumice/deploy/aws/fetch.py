@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tarfile
+import zlib
 from pathlib import Path
 
 from pumice.deploy.aws.account import Account, heard
@@ -15,10 +16,14 @@ def fetch(uri: str, account: Account, target: Path) -> Path:
     """Download a prefix, or a `model.tar.gz`, into `target`; the folder in it that holds the model."""
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
     s3 = account.client("s3")
+    # Of jobs/4, not what lies under jobs/42.
+    inside = prefix if prefix.endswith("/") or not prefix else f"{prefix}/"
     count = 0
     with heard():
         for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
             for each in page.get("Contents", []):
+                if each["Key"] != prefix and not each["Key"].startswith(inside):
+                    continue
                 rest = each["Key"].removeprefix(prefix).lstrip("/") or each["Key"].rpartition("/")[2]
                 path = (target / rest).resolve()
                 if rest.endswith("/") or not path.is_relative_to(target.resolve()):
@@ -32,7 +37,7 @@ def fetch(uri: str, account: Account, target: Path) -> Path:
         try:
             with tarfile.open(archive) as packed:
                 packed.extractall(archive.parent, filter="data")
-        except tarfile.TarError as error:
+        except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
             raise InputError(f"{archive.name} under {uri} cannot be unpacked: {error}.") from error
         archive.unlink()
     for mark in MARKS:

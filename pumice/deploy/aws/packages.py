@@ -102,7 +102,8 @@ def pull(name: str, account: Account, registry: Registry) -> list[Model]:
     pushed = [model for model in registry.list(name) if EXPORT in model.exports]
     if not pushed:
         raise NotFoundError(
-            f"No version of {name} was pushed to SageMaker.", fix=f"Push one: pumice models push {name} --to sagemaker"
+            f"No version of {name} was pushed to SageMaker.",
+            fix=f"Push one: pumice models push {name}@1 --bucket BUCKET",
         )
     for model in pushed:
         found = sagemaker.describe_model_package(ModelPackageName=model.exports[EXPORT]["arn"])

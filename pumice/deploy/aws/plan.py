@@ -303,11 +303,14 @@ def load(path: Path) -> Plan:
     try:
         plan = Plan.from_json(json.loads(path.read_text("utf-8")))
         made = datetime.fromisoformat(plan.made)
+        expired = datetime.now(UTC) - made > GOOD_FOR
     except FileNotFoundError as error:
         raise InputError(f"There is no file {path}.", fix="Make a plan: pumice deploy aws plan --model NAME") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is no plan.", fix="Make one: pumice deploy aws plan --model NAME") from error
-    if datetime.now(UTC) - made > GOOD_FOR:
+    if expired:
         raise ConflictError(
             f"{path} was made on {made:%Y-%m-%d %H:%M} UTC and has expired.",
             "Prices, quotas and what is in the account may be others after a day.",

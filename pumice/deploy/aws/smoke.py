@@ -37,8 +37,11 @@ def smoke(facts: Facts, made: Made, account: Account, tell: Tell) -> None:
         expect(url, "", 403, "without a key")
         answer = expect(url, made.key, 200, "with the key")
         expect(f"{made.url}/feedback", made.key, 200, "feedback", {"request_id": answer["request_id"], "score": 1})
-        with urllib.request.urlopen(made.page, timeout=60) as page:
-            tell(f"CloudFront answers {page.status}")
+        try:
+            with urllib.request.urlopen(made.page, timeout=60) as page:
+                tell(f"CloudFront answers {page.status}")
+        except OSError as error:
+            raise UnavailableError(f"{made.page} did not answer: {error}.") from error
         found = status(facts, account)
         tell(f"Status: {found.endpoint}, {found.requests} requests in the log")
     tell("Every door opens.")
@@ -54,6 +57,8 @@ def expect(url: str, key: str, wanted: int, what: str, body: dict[str, object] |
             got, said = answer.status, answer.read()
     except urllib.error.HTTPError as error:
         got, said = error.code, error.read()
+    except OSError as error:
+        raise UnavailableError(f"{url} {what} did not answer: {error}.") from error
     if got != wanted:
         raise UnavailableError(f"{url} {what} answered {got}, not {wanted}.", said.decode("utf-8", "replace")[:300])
     found: dict[str, str] = json.loads(said)

@@ -1,6 +1,6 @@
 """Which library multiplies fp32 matrices on a CPU: oneDNN where that loses no digit, for it knows every vendor's units.
 
-torch takes MKL by itself, which leaves AMD's AVX-512 alone: there oneDNN has 2.2 times its speed. Knows no model.
+torch takes MKL by itself, which leaves AMD's AVX-512 alone: there oneDNN has twice its speed. Knows no model.
 """
 
 from __future__ import annotations

@@ -101,9 +101,11 @@ def ask(body: dict[str, Any], id_: str, row: dict[str, Any]) -> dict[str, Any]:
     tokens = body.get("max_tokens", 256)
     if type(tokens) is not int or not 1 <= tokens <= MOST_TOKENS:
         raise Refused(400, "invalid_request", f'"max_tokens" is a whole number from 1 to {MOST_TOKENS:,}.')
+    if body.get("variant") not in (None, "", "A", "B"):
+        raise Refused(400, "invalid_request", '"variant" is "A" or "B".')
     asked = {key: value for key, value in body.items() if key not in ("prompt", "variant")}
     asked |= {"messages": messages or [{"role": "user", "content": prompt}], "max_tokens": tokens}
-    target = {"TargetVariant": str(body["variant"])} if body.get("variant") else {}
+    target = {"TargetVariant": body["variant"]} if body.get("variant") else {}
     answer = invoke(json.dumps(asked).encode(), id_, target, row)
     usage = answer.get("usage") or {}
     row["input_tokens"] = int(usage.get("prompt_tokens") or 0)
@@ -146,10 +148,10 @@ def feedback(body: dict[str, Any]) -> dict[str, Any]:
             Key={"id": id_},
             UpdateExpression="SET score = :score",
             ConditionExpression="attribute_exists(id)",
-            ExpressionAttributeValues={":score": Decimal(str(score))},
+            ExpressionAttributeValues={":score": Decimal(str(round(score, 6)))},
         )
-    except ClientError as error:
-        if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
+    except (ClientError, BotoCoreError) as error:
+        if isinstance(error, ClientError) and error.response["Error"]["Code"] == "ConditionalCheckFailedException":
             raise Refused(404, "not_found", "There is no such request in the log.") from error
         complain(id_, "feedback was not kept", error)
         raise Refused(503, "unavailable", "The feedback could not be kept; send it again.") from error
