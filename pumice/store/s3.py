@@ -109,11 +109,17 @@ class Objects:
             # As readable as what nanio writes.
             Path(part).chmod(0o644)
             self._place(Path(part), path, uri)
+            info = ObjectInfo(key=key, size=size, etag=f'"{digest.hexdigest()}"', last_modified=datetime.now(UTC))
+            self._describe(Path(part), metadata_path(self.root, bucket, key), info)
         finally:
             Path(part).unlink(missing_ok=True)
-        info = ObjectInfo(key=key, size=size, etag=f'"{digest.hexdigest()}"', last_modified=datetime.now(UTC))
-        write_metadata(metadata_path(self.root, bucket, key), info)
         return uri
+
+    def _describe(self, part: Path, path: Path, info: ObjectInfo) -> None:
+        """Write nanio's metadata by way of `part`: its own way is one file a key, which two writers cannot share."""
+        write_metadata(part, info)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.replace(path)
 
     def _place(self, part: Path, path: Path, uri: str) -> None:
         if not self._inside(path):

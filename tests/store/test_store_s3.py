@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,14 @@ from pumice.store.s3 import Objects, is_uri
 @pytest.fixture
 def objects(tmp_path: Path) -> Objects:
     return Objects(tmp_path / "s3")
+
+
+def test_writers_of_one_key_do_not_meet(objects: Objects) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: objects.put("s3://data/one", b"%04d" % number), range(400)))
+    info = FilesystemStorage(objects.root).head_object("data", "one")
+    assert (len(objects.path("s3://data/one").read_bytes()), info.size) == (4, 4)
+    assert not [path for path in objects.root.rglob("*") if path.is_file() and path.name not in {"one", "one.json"}]
 
 
 def test_what_is_put_is_there_for_every_client(objects: Objects, tmp_path: Path) -> None:

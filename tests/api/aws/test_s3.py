@@ -70,6 +70,16 @@ def test_an_object_is_a_file(s3: Any, bucket: str, home_and_url: tuple[Home, str
     assert not file.exists()
 
 
+def test_a_server_that_was_killed_between_an_object_and_its_metadata_leaves_the_key_writable(
+    s3: Any, bucket: str, home_and_url: tuple[Home, str]
+) -> None:
+    left = home_and_url[0].s3 / bucket / ".nanio-meta" / "faq.jsonl.json.tmp"
+    left.parent.mkdir(exist_ok=True)
+    left.write_bytes(b"{")
+    s3.put_object(Bucket=bucket, Key="faq.jsonl", Body=b"{}")
+    assert (read(s3, bucket, "faq.jsonl"), left.exists()) == (b"{}", False)
+
+
 @pytest.mark.parametrize("key", ["a b", "é/ü", "a+b", "100%", "a%2Bb", "x=1&y=2", "(1)~!'*"])
 def test_keys_with_any_character_come_back(s3: Any, bucket: str, key: str) -> None:
     s3.put_object(Bucket=bucket, Key=key, Body=key.encode())

@@ -14,6 +14,7 @@ from typing import Any
 from nanio.errors import InvalidArgument, InvalidObjectName
 from nanio.storage.backend import ListResult, ObjectInfo
 from nanio.storage.filesystem import FilesystemStorage
+from nanio.storage.paths import metadata_path
 
 MOST_KEYS = 1000
 _HIDDEN = (".nanio", ".tmp.")
@@ -25,6 +26,8 @@ class Buckets(FilesystemStorage):
 
     async def put_object(self, bucket: str, key: str, body: AsyncIterator[bytes], **about: Any) -> ObjectInfo:
         """See nanio. A key that would be both an object and a folder is refused with a sentence."""
+        # What a server left that was killed between an object and its metadata; nanio would refuse the key for ever.
+        metadata_path(self.data_dir, bucket, key).with_suffix(".json.tmp").unlink(missing_ok=True)
         try:
             return await super().put_object(bucket, key, body, **about)
         except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
