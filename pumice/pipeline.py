@@ -16,7 +16,7 @@ from pumice.engine.pool import Pool
 from pumice.evaluate import report as reports
 from pumice.evaluate.run import evaluate
 from pumice.evaluate.trial import Trial, stopping
-from pumice.plan import Material, Plan, decide, describe
+from pumice.plan import Material, Plan, decide, describe, unseen_rows
 from pumice.prompting.kept import beside
 from pumice.records import Event, Job, Model, Report, Tell
 from pumice.registry.models import Registry
@@ -57,7 +57,8 @@ def make(plan: Plan, material: Material, job: Job, home: Home, tell: Tell, shoul
     folder = home.jobs / job.id
     material = teach(plan, material, folder, home, tell, should_stop)
     tell(Event("stage", {"name": "train"}))
-    artifact = train(plan.recipe, plan.base, material.rows.tokens, folder, tell, should_stop, plan.adapter, plan.guide)
+    rows, unseen = material.rows.tokens, unseen_rows(plan, material)
+    artifact = train(plan.recipe, plan.base, rows, folder, tell, should_stop, plan.adapter, plan.guide, unseen)
     if job.task == "train":
         return Outcome(artifact, None)
     tell(Event("stage", {"name": "evaluate"}))

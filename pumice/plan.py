@@ -6,7 +6,7 @@ Does not train, and needs no database once the plan is made.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,10 +19,12 @@ from pumice.data.checks import load
 from pumice.data.kept import kept_in, key_of
 from pumice.data.labels import check_seen
 from pumice.data.render import Renderer, same_tokens
+from pumice.data.rows import Log
 from pumice.data.sets import Sets, Trained, choose_sets
 from pumice.data.tokenise import LARGE, Fitted, fit
+from pumice.data.window import Window
 from pumice.errors import InputError
-from pumice.records import Base, Dataset, Job, Kind
+from pumice.records import Base, Dataset, Job, Kind, Tokens
 from pumice.registry.models import Registry
 from pumice.registry.start import Start, guide_of, starting_point
 from pumice.store.files import sha256_file, sha256_folder_weights, write_atomic
@@ -30,6 +32,7 @@ from pumice.store.s3 import Objects
 from pumice.train import scratch, sizes
 from pumice.train.methods import METHODS, Distill, Pretrain
 from pumice.train.recipe import Recipe, Resolved, resolve_recipe
+from pumice.train.validation import MOST_ROWS
 
 FILE = "plan.json"
 
@@ -212,6 +215,18 @@ def gather(recipe: Recipe, base: Base, home: Home) -> Material:
         check_same(path, dataset.path, dataset.sha256)
         kept.keep(key, file, made, sets.questions if sets.name == "held-out rows" else ())
     return Material(*found, sets, made)
+
+
+def unseen_rows(plan: Plan, material: Material) -> Sequence[Tokens]:
+    """Rows of the comparison that are not trained on, as training reads them; those too long for it are left out."""
+    if material.sets.name == "recall of trained rows":
+        return ()
+    few = material.sets.questions[:MOST_ROWS]
+    # Its log is not read: the comparison says what it leaves out.
+    window = Window(Renderer(plan.base.folder), limit_of(plan.recipe, plan.base), None, Log(""))
+    rows = window.fit([row for example in few for row in plan.recipe.knobs.reads(example)])
+    classes = material.rows.tokens.labels()
+    return [row for row in rows if not isinstance(row.label, str) or row.label in classes]
 
 
 def limit_of(recipe: Recipe, base: Base) -> int:

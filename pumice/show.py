@@ -90,6 +90,7 @@ class Story:
         self.task: TaskID | None = None
         self.stage = 0
         self.tenth = -1
+        self.unseen = ""
 
     def tell(self, event: Event) -> None:
         """Show one event; kinds that a newer worker may add are left out."""
@@ -99,6 +100,7 @@ class Story:
             "data": self.on_data,
             "model": self.on_model,
             "step": self.on_step,
+            "validation": self.on_validation,
             "score": self.on_score,
             "report": self.on_report,
             "probe": self.on_probe,
@@ -125,9 +127,12 @@ class Story:
     def on_model(self, data: Mapping[str, Any]) -> None:
         console.print(f"   [bold green]{escape(data['id'])}[/] lies in {escape(data['folder'])}", soft_wrap=True)
 
+    def on_validation(self, data: Mapping[str, Any]) -> None:
+        self.unseen = f"(unseen rows {data['validation_loss']:.3f})  "
+
     def on_step(self, data: Mapping[str, Any]) -> None:
         text = (
-            f"step {data['step']}/{data['steps']}  loss {data['loss']:.3f}  "
+            f"step {data['step']}/{data['steps']}  loss {data['loss']:.3f}  {self.unseen}"
             f"{data['tokens_per_second']:.0f} tokens/s  {clock(data['seconds_left'])} left"
         )
         self.move(data["step"], data["steps"], text)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pumice import plan
 from pumice.bases import resolve
@@ -90,3 +90,35 @@ def made(registry: Registry, base: Base, folder: Path) -> Model:
     artifact = folder / "adapter"
     get_peft_model(AutoModelForCausalLM.from_pretrained(base.folder), config).save_pretrained(artifact)
     return registry.register(Recipe(data="x.jsonl", name="teacher"), artifact, base, "ef" * 32, None, None)
+
+
+def decided(home: Home, tiny: Base, lines: list[dict[str, object]], folder: Path, **values: object) -> list[str]:
+    """What a job over these rows would look at while it trains, as texts."""
+    data = folder / "given.jsonl"
+    data.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    database = open_database(home.database)
+    recipe = make_recipe({"data": str(data), "model": str(tiny.folder), **values})
+    job = Queue(database, home).submit("run", recipe.model_dump(mode="json"))
+    made, material = plan.decide(job, home, Registry(database, home))
+    tokenizer = AutoTokenizer.from_pretrained(tiny.folder)
+    unseen = [tokenizer.decode(row.ids) for row in plan.unseen_rows(made, material)]
+    trained = {tuple(row.ids) for row in material.rows.tokens}
+    assert not any(tuple(row.ids) in trained for row in plan.unseen_rows(made, material))
+    return unseen
+
+
+def test_what_is_looked_at_while_training_is_not_trained_on(tiny: Base, home: Home, tmp_path: Path) -> None:
+    many = [{"prompt": f"Say {number}.", "completion": f"{number}!"} for number in range(400)]
+    assert len(decided(home, tiny, many, tmp_path)) == 20
+    # Few are all trained on, and asked again afterwards.
+    assert decided(home, tiny, many[:20], tmp_path) == []
+
+
+def test_rows_that_could_not_be_trained_on_are_not_looked_at(tiny: Base, home: Home, tmp_path: Path) -> None:
+    (tmp_path / "held.jsonl").write_text(
+        "".join(json.dumps({"prompt": text, "completion": "No."}) + "\n" for text in ("Short.", "Long. " * 200))
+    )
+    lines: list[dict[str, object]] = [{"prompt": f"Say {number}.", "completion": "x"} for number in range(9)]
+    values = {"validation": str(tmp_path / "held.jsonl"), "max_length": 64}
+    [text] = decided(home, tiny, lines, tmp_path, **values)
+    assert "Short." in text

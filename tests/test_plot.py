@@ -29,6 +29,16 @@ def test_every_number_has_a_panel_and_every_job_a_line(tmp_path: Path) -> None:
     assert again.read_text() == text
 
 
+def test_the_loss_of_unseen_rows_is_drawn_over_the_loss(tmp_path: Path) -> None:
+    looks = [Event("validation", {"step": step, "validation_loss": loss}) for step, loss in ((0, 4.0), (3, 2.0))]
+    text = curves({"one": [*looks, *steps(3.0, 2.0, 1.0)]}, tmp_path / "curve.svg").read_text()
+    words = re.findall(r"<text[^>]*>([^<]*)</text>", text)
+    assert {"one", "one, unseen rows"} <= set(words) and words.count("loss") == words.count("reward") == 1
+    assert "stroke-dasharray" in text
+    with pytest.raises(InputError, match="one has not made a step yet"):
+        curves({"one": looks[:1]}, tmp_path / "curve.svg")
+
+
 def test_a_step_that_was_repeated_counts_as_it_was_the_last_time() -> None:
     assert told([*steps(3.0, 2.0), *steps(3.0, 1.5)[2:]]) == {
         1: {"loss": 3.0, "reward": 0.1},

@@ -137,6 +137,8 @@ class Step:
     epoch: float
     loss: float
     learning_rate: float
+    validation_loss: float | None = None
+    """Of rows that are not trained on, where they were read after this step."""
 
 
 @dataclass(frozen=True)
@@ -155,8 +157,10 @@ class Story:
     def steps(self) -> tuple[Step, ...]:
         """The loss curve; a step that was repeated after a crash is there once, as it was the last time."""
         told = {event.data["step"]: event.data for event in self.events if event.kind == "step"}
+        unseen = {e.data["step"]: e.data["validation_loss"] for e in self.events if e.kind == "validation"}
         return tuple(
-            Step(step, data["epoch"], data["loss"], data["learning_rate"]) for step, data in sorted(told.items())
+            Step(step, data["epoch"], data["loss"], data["learning_rate"], unseen.get(step))
+            for step, data in sorted(told.items())
         )
 
     @property

@@ -29,7 +29,7 @@ from pumice.data.token_rows import Rows
 from pumice.engine.adapter import CONFIG, WEIGHTS
 from pumice.errors import InputError, PumiceError, StoppedError
 from pumice.records import Base, Event, Tell, Tokens
-from pumice.train import artifact, checkpoints, sizes
+from pumice.train import artifact, checkpoints, sizes, validation
 from pumice.train.fast import kernels
 from pumice.train.methods import field
 from pumice.train.recipe import Recipe
@@ -50,10 +50,12 @@ def train(
     should_stop: Callable[[], bool],
     start_adapter: Path | None = None,
     guide: Path | None = None,
+    unseen: Sequence[Tokens] = (),
 ) -> Path:
     """Train a resolved recipe and return `folder/artifact`, at once if it is there already.
 
-    `guide` is the folder of the other model that the method asks: a teacher, a reward model.
+    `guide` is the folder of the other model that the method asks: a teacher, a reward model. The loss of the rows in
+    `unseen`, which are not trained on, is told now and then.
 
     Checkpoints lie in `folder/checkpoints`; a second call goes on from the newest whole one and ends with the same
     weights as an uninterrupted run. Raises `StoppedError` after a checkpoint when `should_stop` says so, `InputError`
@@ -69,7 +71,8 @@ def train(
         saves.mkdir(parents=True, exist_ok=True)
         with memory_errors(recipe), kernels.onednn(recipe.fast and not torch.cuda.is_available()):
             trainer = build(recipe, base, rows, saves, start_adapter, tell, guide)
-            watch = Watch(trainer, recipe, rows, tell, should_stop)
+            looked_at = validation.chosen(Rows.of(unseen if trainer.has_loss else ()), rows)
+            watch = Watch(trainer, recipe, rows, looked_at, tell, should_stop)
             run(trainer, checkpoints.newest(saves, tell), watch)
         made = recipe if start_adapter is None else as_trained(recipe, trainer.model)
         save(trainer.model, made, base, target)
@@ -194,22 +197,38 @@ class Watch(TrainerCallback):
         trainer: Ours,
         recipe: Recipe,
         rows: Rows,
+        unseen: Rows,
         tell: Tell,
         should_stop: Callable[[], bool],
     ) -> None:
         self.trainer, self.recipe, self.rows, self.tell, self.should_stop = trainer, recipe, rows, tell, should_stop
+        self.unseen, self.looks = unseen, frozenset[int]()
         self.started = self.saved = self.save_began = time.monotonic()
         self.save_seconds = 0.0
         self.stopped = False
         self.first_step = self.first_tokens = 0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        assert self.recipe.epochs is not None
+        self.looks = validation.steps_of(state.max_steps, self.recipe.epochs, self.unseen, self.rows)
         if state.global_step == 0:
             self.save_seconds = rehearse(self.trainer, self.recipe, self.rows, self.tell)
+            if self.unseen:
+                self.look(state)
         self.first_step, self.first_tokens = state.global_step, state.num_input_tokens_seen
         self.started = self.saved = time.monotonic()
 
+    def look(self, state: Any) -> None:
+        """Tell the loss of the rows that are not trained on."""
+        assert self.recipe.batch_size is not None and isinstance(self.trainer.model, torch.nn.Module)
+        with undisturbed(self.trainer.model):
+            loss = self.trainer.loss_of(self.unseen, self.recipe.batch_size)
+        data = {"step": state.global_step, "steps": state.max_steps, "validation_loss": loss, "rows": len(self.unseen)}
+        self.tell(Event("validation", data))
+
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.global_step in self.looks:
+            self.look(state)
         now = time.monotonic()
         if self.recipe.save_steps is not None:
             due = state.global_step % self.recipe.save_steps == 0
@@ -257,16 +276,15 @@ def rehearse(trainer: Ours, recipe: Recipe, rows: Rows, tell: Tell) -> float:
     """Run the longest batch, one evaluation and one save, and leave no trace. Returns the seconds that a save takes."""
     model, began = trainer.model, time.monotonic()
     assert isinstance(model, torch.nn.Module)
-    longest = np.argsort(-rows.sizes, kind="stable")[: recipe.batch_size].tolist()
+    longest = rows.select(np.argsort(-rows.sizes, kind="stable")[: recipe.batch_size])
     with undisturbed(model):
         # The optimizer keeps two numbers for each trained one; they must fit beside the longest batch.
         reserve = [torch.ones_like(one) for one in model.parameters() if one.requires_grad for _ in range(2)]
         tokens = trainer.try_step(longest)
         step_seconds = time.monotonic() - began
         del reserve
-        model.eval()
-        trainer.try_evaluation(longest)
-        model.train()
+        if trainer.has_loss:
+            trainer.loss_of(longest, len(longest))
         trainer.forget()
         began = time.monotonic()
         with tempfile.TemporaryDirectory(dir=trainer.args.output_dir, prefix="rehearsal-") as place:

@@ -115,8 +115,8 @@ TURNS: tuple[Turn, ...] = (
 
 def collated(base: Base, row: Tokens, recipe: Recipe, folder: Path) -> list[int]:
     """The first sequence of a batch that a trainer gets, without its padding."""
-    trainer = build(recipe, base, [row, *made_rows(recipe.method)[:1]], folder, None, lambda event: None)
-    batch = trainer.collated([0, 1])
+    rows = [row, *made_rows(recipe.method)[:1]]
+    batch = build(recipe, base, rows, folder, None, lambda event: None).collated(rows)
     return [int(id_) for id_, seen in zip(batch["input_ids"][0], batch["attention_mask"][0], strict=True) if seen]
 
 

@@ -140,7 +140,7 @@ def test_a_batch_holds_the_ids_that_the_chat_route_sends(tiny: Base, tmp_path: P
     ]
     rows = [renderer.train(each) for pair in pairs for each in METHODS[method]().reads(pair)]
     trainer: Any = build(recipe_for(tiny, rows, method=method), tiny, rows, tmp_path, None, lambda _: None)
-    batch = trainer.collated(range(len(rows)))
+    batch = trainer.collated(rows)
     # A pair's endings are rows 0 and 2 of a batch of two pairs, and rows 0 and 1 of single answers.
     places = (0, 1) if method == "kto" else (0, 2)
     asked = ChatRequest.model_validate({"model": "x", "messages": list(CONVERSATION)})

@@ -215,7 +215,7 @@ def test_a_batch_holds_the_ids_that_are_sent(narrow: Base, tmp_path: Path, metho
     turns = ({"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Anna Voss"})
     row = renderer.train(Example(1, turns))  # type: ignore[arg-type]
     recipe = resolve_recipe(make_recipe({"data": "x", "method": method}), narrow, 1, row.size).recipe
-    batch = loop.build(recipe, narrow, [row], tmp_path, None, lambda _: None).collated([0])
+    batch = loop.build(recipe, narrow, [row], tmp_path, None, lambda _: None).collated([row])
     sent = renderer.prompt(turns[:1])  # type: ignore[arg-type]
     assert batch["input_ids"][0].tolist() == list(row.ids)
     assert batch["input_ids"][0].tolist()[: len(sent)] == sent

@@ -271,7 +271,7 @@ def test_a_checkpoint_comes_by_time_but_saving_takes_at_most_a_twentieth(tiny: B
     class Control:
         should_save = should_training_stop = False
 
-    watch = loop.Watch(None, resolved(tiny, rows, save_steps=None), rows, lambda _: None, lambda: False)  # type: ignore[arg-type]
+    watch = loop.Watch(None, resolved(tiny, rows, save_steps=None), rows, rows[:0], lambda _: None, lambda: False)  # type: ignore[arg-type]
     control = Control()
     for waited, save_seconds, due in ((29, 0.1, False), (31, 0.1, True), (31, 2.0, False), (41, 2.0, True)):
         watch.saved, watch.save_seconds = loop.time.monotonic() - waited, save_seconds

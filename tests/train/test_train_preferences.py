@@ -194,7 +194,7 @@ def test_orpo_is_trls(narrow: Base, tmp_path: Path) -> None:
         LlamaForCausalLM.from_pretrained(narrow.folder), given, None, text, None, ours.processing_class
     )
 
-    batch = ours.collated(range(4))
+    batch = ours.collated(rows)
     wanted: dict[str, Any] = {}
     for name, half in (("chosen", slice(0, 4)), ("rejected", slice(4, 8))):
         wanted[f"{name}_input_ids"] = batch["input_ids"][half]
@@ -234,7 +234,7 @@ CUT = [((1, 2, 3), (5,) * 9), ((4,), (6,) * 9)]
 
 def test_kto_cuts_answers_to_what_the_model_can_see() -> None:
     rows = [Tokens((*prompt, *answer), (*[-100] * len(prompt), *answer)) for prompt, answer in CUT]
-    assert [answer_elsewhere(rows, [1, 0], place, 6) for place in (0, 1)] == [[6] * 3, [5] * 5]
+    assert [answer_elsewhere(rows, [1, 0], place, rows[place], 6) for place in (0, 1)] == [[6] * 3, [5] * 5]
 
 
 def test_kto_needs_two_prompts(narrow: Base, tmp_path: Path) -> None:

@@ -160,7 +160,12 @@ class Tuning:
                 created_at=int((job.ended or job.created).timestamp()),
                 fine_tuned_model_checkpoint=job.model,
                 fine_tuning_job_id=PREFIX + job.id,
-                metrics=Metrics(step=last.step, train_loss=last.loss, full_valid_loss=_valid_loss(story)),
+                metrics=Metrics(
+                    step=last.step,
+                    train_loss=last.loss,
+                    valid_loss=last.validation_loss,
+                    full_valid_loss=_valid_loss(story),
+                ),
                 step_number=last.step,
             )
         ]
@@ -257,12 +262,14 @@ def event_of(job_id: str, number: int, event: Event) -> JobEvent:
     data = dict(event.data)
     if event.kind == "step":
         data = {"step": data["step"], "train_loss": data["loss"], "total_steps": data["steps"], **data}
+    elif event.kind == "validation":
+        data = {"step": data["step"], "valid_loss": data["validation_loss"], "total_steps": data["steps"], **data}
     return JobEvent(
         id=f"ftevent-{job_id}-{number}",
         created_at=created,
         level="error" if event.kind == "error" else "info",
         message=_message(event),
-        type="metrics" if event.kind == "step" else "message",
+        type="metrics" if event.kind in ("step", "validation") else "message",
         data={"kind": event.kind, **data},
     )
 
@@ -274,6 +281,8 @@ def _message(event: Event) -> str:
             return _STAGES.get(data["name"], str(data["name"]))
         case "step":
             return f"Step {data['step']}/{data['steps']}: training loss={data['loss']:.4f}"
+        case "validation":
+            return f"Step {data['step']}/{data['steps']}: validation loss={data['validation_loss']:.4f}"
         case "checkpoint":
             return f"Checkpoint written at step {data['step']}"
         case "model":
@@ -290,14 +299,16 @@ def _message(event: Event) -> str:
 
 
 def metrics_csv(story: Story) -> bytes:
-    """The loss curve; `valid_loss` is measured once, at the end, where rows were set apart for it."""
+    """The loss curve; `valid_loss` where rows were set apart: of some now and then, of all at the end."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    steps, valid = story.steps, _valid_loss(story)
-    writer.writerow(["step", "epoch", "learning_rate", "train_loss", *(["valid_loss"] if valid is not None else [])])
-    for step in steps:
-        last = [valid if step is steps[-1] else ""] if valid is not None else []
-        writer.writerow([step.step, step.epoch, step.learning_rate, step.loss, *last])
+    valid = {step.step: step.validation_loss for step in story.steps if step.validation_loss is not None}
+    if story.steps and (whole := _valid_loss(story)) is not None:
+        valid[story.steps[-1].step] = whole
+    writer.writerow(["step", "epoch", "learning_rate", "train_loss", *(["valid_loss"] if valid else [])])
+    for step in story.steps:
+        beside = [valid.get(step.step, "")] if valid else []
+        writer.writerow([step.step, step.epoch, step.learning_rate, step.loss, *beside])
     return text.getvalue().encode()
 
 

@@ -125,6 +125,7 @@ class JobEvent(BaseModel):
 class Metrics(BaseModel):
     step: int
     train_loss: float
+    valid_loss: float | None = None
     full_valid_loss: float | None = None
 
 

@@ -13,7 +13,11 @@ ROOT = "PUMICE_ML_ROOT"
 """Names another place than /opt/ml, for tests."""
 FAILURE = 1024
 """Characters of the reason that SageMaker shows."""
-METRICS = ({"Name": "loss", "Regex": "loss=([0-9.]+)"}, {"Name": "step", "Regex": "step=([0-9]+)"})
+METRICS = (
+    {"Name": "loss", "Regex": " loss=([0-9.]+)"},
+    {"Name": "validation_loss", "Regex": "validation_loss=([0-9.]+)"},
+    {"Name": "step", "Regex": "step=([0-9]+)"},
+)
 """What SageMaker reads out of a training job's lines."""
 
 

@@ -48,7 +48,8 @@ class Trainer(sft.Trainer):
                 wanted = ahead(self.teacher, without)[:, :-1][kept]
             learned = ahead(student, without)[:, :-1][kept]
             total = divergence(learned, student, wanted, self.teacher, self.temperature)
-        self._total_train_tokens += inputs["input_ids"].numel()
+        if model.training:
+            self._total_train_tokens += inputs["input_ids"].numel()
         return total / (kept.sum() if num_items_in_batch is None else num_items_in_batch)
 
 

@@ -34,9 +34,9 @@ class Trainer(judged.Judged, KTOTrainer):  # type: ignore[misc]
         batches, count = super().get_batch_samples(epoch_iterator, num_batches, device)
         return self.measured(batches), count
 
-    def collated(self, places: Sequence[int]) -> dict[str, Any]:
-        """The rows at these places as one batch, as the loop gets it."""
-        return self.measured([super().collated(places)])[0]
+    def collated(self, rows: Sequence[Tokens]) -> dict[str, Any]:
+        """Rows as one batch, as the loop gets it."""
+        return self.measured([super().collated(rows)])[0]
 
     def measured(self, batches: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """The batches of one step with the likelihoods under the start; keeps the step's distance from it."""
@@ -135,9 +135,9 @@ def elsewhere(prompts: Iterable[Sequence[int]], seed: int) -> Sequence[int]:
     return given
 
 
-def answer_elsewhere(rows: Sequence[Tokens], others: Sequence[int], place: int, longest: int) -> list[int]:
-    """The answer to another prompt, cut so that the row's own prompt and it fit `longest`."""
-    (prompt, _), (_, answer) = judged.parted(rows[place]), judged.parted(rows[others[place]])
+def answer_elsewhere(rows: Sequence[Tokens], others: Sequence[int], place: int, row: Tokens, longest: int) -> list[int]:
+    """The answer to another prompt than the row's, cut so that the row's own prompt and it fit `longest`."""
+    (prompt, _), (_, answer) = judged.parted(row), judged.parted(rows[others[place % len(others)]])
     return answer[: max(1, longest - len(prompt))]
 
 

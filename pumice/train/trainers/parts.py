@@ -42,10 +42,10 @@ class Parts:
         """Whether a step is made of the pieces in `train/fast`."""
         return self.switches.fast.on
 
-    def dataset(self, columns: Callable[[Tokens], dict[str, Any]], **beside: Callable[[int], Any]) -> Columns:
+    def dataset(self, columns: Callable[[Tokens], dict[str, Any]], **beside: Callable[[int, Tokens], Any]) -> Columns:
         """The rows in their order, each under the names that a trainer's collator reads.
 
-        `beside` gives more columns, each from the place of a row.
+        `beside` gives more columns, each from the place of a row and the row.
         """
         return Columns(self.rows, columns, beside)
 
@@ -54,17 +54,25 @@ class Columns(datasets.Dataset):  # type: ignore[misc]
     """Rows as TRL wants to be given them, of which each is made when it is asked for."""
 
     def __init__(
-        self, rows: Rows, columns: Callable[[Tokens], dict[str, Any]], beside: dict[str, Callable[[int], Any]]
+        self,
+        rows: Sequence[Tokens],
+        columns: Callable[[Tokens], dict[str, Any]],
+        beside: dict[str, Callable[[int, Tokens], Any]],
     ) -> None:
         # Of what is inherited only the type is used.
         super().__init__(datasets.table.InMemoryTable(pyarrow.table({})), fingerprint="rows")
         self.rows, self.columns, self.beside = rows, columns, beside
 
+    def over(self, rows: Sequence[Tokens]) -> Columns:
+        """The same columns of other rows."""
+        return Columns(rows, self.columns, self.beside)
+
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, place: int) -> dict[str, Any]:
-        return self.columns(self.rows[place]) | {name: of(place) for name, of in self.beside.items()}
+        row = self.rows[place]
+        return self.columns(row) | {name: of(place, row) for name, of in self.beside.items()}
 
     def __getitems__(self, places: Sequence[int]) -> list[dict[str, Any]]:
         """The rows of a batch, as torch asks for them."""

@@ -15,7 +15,7 @@ from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 from trl.trainer.rloo_config import RLOOConfig
 from trl.trainer.rloo_trainer import RLOOTrainer
-from trl.trainer.utils import RepeatSampler, pad
+from trl.trainer.utils import RepeatSampler
 
 from pumice.bases.classifiers import classifies, read_labels
 from pumice.bases.describe import read_config, read_template
@@ -54,6 +54,7 @@ class Rollouts(Ours):
     """What both algorithms share: given ids instead of text, and an end where the model has moved too far."""
 
     metrics = frozenset({"reward", "reward_std", "kl", "completions/mean_length"})
+    has_loss = False
     parts: Parts
     knobs: Rlhf
     fast_loss = False
@@ -133,25 +134,17 @@ class Rollouts(Ours):
         )
         self.parts.tell(Event("note", {"text": text}))
 
-    def collated(self, places: Sequence[int]) -> dict[str, Any]:
-        """The prompts at these places as `generate` gets them, padded in front."""
-        rows = [torch.tensor(self.parts.rows[place].ids) for place in places]
-        return {"input_ids": pad(rows, self.parts.tokenizer.pad_token_id, padding_side="left")}
-
-    def try_step(self, places: Sequence[int]) -> int:
+    def try_step(self, rows: Sequence[Tokens]) -> int:
         """Write answers of full length to a whole step of these rows, score them, and one batch forward and back."""
-        assert self.model is not None and self.train_dataset is not None
-        asked = [places[number % len(places)] for number in range(self.prompts)]
-        rows: Any = [self.train_dataset[place] for place in asked for _ in range(self.knobs.answers)]
+        assert self.model is not None
+        asked = [rows[number % len(rows)] for number in range(self.prompts)]
+        given: Any = list(self.over([row for row in asked for _ in range(self.knobs.answers)]))
         self.generation_config.min_new_tokens = self.knobs.max_tokens
         self.current_gradient_accumulation_steps = self.args.gradient_accumulation_steps
-        self.training_step(self.model, rows, None)
+        self.training_step(self.model, given, None)
         self.generation_config.min_new_tokens = None
         batch = self._buffered_inputs[0]
         return int(batch["prompt_ids"].numel() + batch["completion_ids"].numel())
-
-    def try_evaluation(self, places: Sequence[int]) -> None:
-        """Nothing: what an evaluation does, writing and scoring, was part of the step."""
 
     def forget(self) -> None:
         """The first step writes its own answers and counts its own tokens."""
@@ -210,10 +203,10 @@ def build(parts: Parts) -> Ours:
         "disable_dropout": True,
         "remove_unused_columns": False,
     }
-    data = parts.dataset(columns, row=lambda place: place)
+    data = parts.dataset(columns, row=lambda _, row: row)
 
-    def rewards(row: list[int], completion_ids: list[list[int]], **_: Any) -> list[float | None]:
-        return [reward(parts.rows[place], ids) for place, ids in zip(row, completion_ids, strict=True)]
+    def rewards(row: list[Tokens], completion_ids: list[list[int]], **_: Any) -> list[float | None]:
+        return [reward(asked, ids) for asked, ids in zip(row, completion_ids, strict=True)]
 
     given: dict[str, Any] = {"train_dataset": data, "processing_class": parts.tokenizer}
     trainer: Rollouts = (

@@ -59,7 +59,8 @@ class Trainer(Ours, SFTTrainer):
         head = causal.get_output_embeddings()  # type: ignore[no-untyped-call]
         total = losses.label_loss(hidden, head, wanted)
         count = (wanted[:, 1:] != -100).sum() if num_items_in_batch is None else num_items_in_batch
-        self._total_train_tokens += wanted.numel()
+        if model.training:
+            self._total_train_tokens += wanted.numel()
         return total / count
 
 

@@ -84,6 +84,12 @@ export function stepsOf(story: Story): Step[] {
   return [...found.values()].sort((one, other) => one.step - other.step);
 }
 
+/** The loss of rows that are not trained on, by the step after which they were read. */
+export function looksOf(story: Story): Map<number, number> {
+  const told = story.events.filter((event) => event?.kind === "validation");
+  return new Map(told.map(({ data }) => [Number(data["step"]), Number(data["validation_loss"])]));
+}
+
 /** The comparison with the base, once it was made. */
 export function reportOf(story: Story): Schemas["Report"] | undefined {
   return story.events.findLast((event) => event?.kind === "report")?.data as Schemas["Report"] | undefined;

@@ -4,7 +4,7 @@ import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link, useParams } from "react-router";
 
 import { ask, client } from "../client";
-import { type Step, type Story, reportOf, stepsOf, useStory } from "../client/story";
+import { type Step, type Story, looksOf, reportOf, stepsOf, useStory } from "../client/story";
 import { Chart } from "../parts/chart";
 import { Copied } from "../parts/copy";
 import { Page, Part } from "../parts/page";
@@ -101,7 +101,7 @@ export default function Job() {
         </Alert>
       )}
       <Now story={story} steps={steps} live={LIVE.includes(state)} />
-      {steps.length > 0 && <Curves steps={steps} />}
+      {steps.length > 0 && <Curves steps={steps} looks={looksOf(story)} />}
       {report && (
         <Part title={`${report.set}: ${report.verdict}`}>
           <Text size="sm" mb="md">
@@ -153,14 +153,17 @@ function Now({ story, steps, live }: { story: Story; steps: Step[]; live: boolea
   );
 }
 
-function Curves({ steps }: { steps: Step[] }) {
+function Curves({ steps, looks }: { steps: Step[]; looks: Map<number, number> }) {
   const x = steps.map((step) => step.step);
+  const losses = [...new Set([...x, ...looks.keys()])].sort((one, other) => one - other);
+  const trained = new Map(steps.map((step) => [step.step, step.loss]));
+  const over = (label: string, found: Map<number, number>) => ({ label, values: losses.map((at) => found.get(at) ?? null) });
   const line = (label: string, of: (step: Step) => number) => [{ label, values: steps.map(of) }];
   const extra = [...new Set(steps.flatMap((step) => Object.keys(step.metrics ?? {})))];
   return (
     <Part title="Curves">
       <SimpleGrid cols={{ base: 1, md: 3 }}>
-        <Chart title="Loss by step" x={x} lines={line("loss", (step) => step.loss)} />
+        <Chart title="Loss by step" x={losses} lines={[over("loss", trained), ...(looks.size ? [over("of rows not trained on", looks)] : [])]} />
         <Chart title="Learning rate by step" x={x} lines={line("rate", (step) => step.learning_rate)} />
         <Chart title="Tokens a second by step" x={x} lines={line("tokens a second", (step) => step.tokens_per_second)} />
         {extra.map((name) => (

@@ -67,8 +67,8 @@ def transitions(found: Document, job: Job, story: Story, secondary: str) -> list
 
 
 def metrics(story: Story) -> list[dict[str, Any]]:
-    """`FinalMetricDataList`: the last step's loss, and the scores of the comparison with the base."""
-    last = {event.kind: event for event in story.events if event.kind in ("step", "report")}
+    """`FinalMetricDataList`: the last step's loss, that of unseen rows, and the scores of the comparison."""
+    last = {event.kind: event for event in story.events if event.kind in ("step", "validation", "report")}
     shown = []
     if step := last.get("step"):
         shown.append({"MetricName": "train:loss", "Value": step.data["loss"], "Timestamp": step.at})
@@ -77,4 +77,6 @@ def metrics(story: Story) -> list[dict[str, Any]]:
         shown += [
             {"MetricName": f"validation:{key}", "Value": value, "Timestamp": report.at} for key, value in scores.items()
         ]
+    elif look := last.get("validation"):
+        shown.append({"MetricName": "validation:loss", "Value": look.data["validation_loss"], "Timestamp": look.at})
     return shown
