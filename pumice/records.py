@@ -176,8 +176,6 @@ class Job:
     error: str | None = None
     background: bool = False
     """Started, and resumed after a crash, by a server; the others belong to the terminal that submitted them."""
-    memory: int | None = None
-    """Bytes that it is expected to need; None where nobody estimated them."""
     attempts: int = 0
     """How often a worker has begun it."""
 

@@ -10,9 +10,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
-
-import psutil
 
 from pumice.jobs.launch import Launcher, Running
 from pumice.jobs.queue import HOST, Queue
@@ -24,29 +21,16 @@ CLOSE_SECONDS = 30.0
 """How long `close` waits for checkpoints; a worker that takes longer ends by itself later."""
 ATTEMPTS = 3
 """How often a job is begun without getting further before it is given up."""
-SPARE = 2**30
-"""Bytes that are left to everything else on the machine."""
 ENOUGH = """Interrupted {count} times without getting further; it is not tried again. The last time: {reason}"""
 WAY_OUT = "Free memory or lower batch_size or max_length if that was it, then: pumice jobs resume {id}"
-
-
-def free_memory() -> int:
-    """Bytes that jobs may take now."""
-    return psutil.virtual_memory().available - SPARE
 
 
 class Dispatcher:
     """One thread that looks after the background jobs of a queue."""
 
-    def __init__(
-        self,
-        queue: Queue,
-        launcher: Launcher,
-        room: Callable[[], int] = free_memory,
-        on_end: Callable[[Job], None] = lambda job: None,
-    ) -> None:
+    def __init__(self, queue: Queue, launcher: Launcher, on_end: Callable[[Job], None] = lambda job: None) -> None:
         """`on_end` gets each background job that reached its last state while this dispatcher looked on."""
-        self._queue, self._launcher, self._room, self._on_end = queue, launcher, room, on_end
+        self._queue, self._launcher, self._on_end = queue, launcher, on_end
         self._workers: dict[str, Running] = {}
         self._open: set[str] = set()
         self._nudged = threading.Event()
@@ -134,47 +118,15 @@ class Dispatcher:
             self._guarded(self._on_end, job)
 
     def _fill(self, jobs: Iterable[Job]) -> None:
-        """Start queued jobs in their order while there is room; a large one is waited for, not overtaken for ever."""
-        queued = [job for job in jobs if job.state is JobState.QUEUED and job.id not in self._workers]
-        busy = [job for job in jobs if self._is_here(job)]
-        if not queued:
+        """Start the oldest queued job where none is at work here: two at once wait for each other's threads."""
+        if any(self._is_here(job) for job in jobs):
             return
-        room = self._room() - sum(self._still_takes(job) for job in busy)
-        for job in queued:
-            fits = job.memory is not None and job.memory <= room
-            if busy and not fits:
-                return
-            if job.memory is not None and not fits:
-                text = (
-                    f"It is expected to need {job.memory / 1e9:.1f} GB of memory, and {max(room, 0) / 1e9:.1f} GB are "
-                    "free. It is tried alone."
-                )
-                self._queue.append(job.id, Event("note", {"text": text}))
+        if job := next((job for job in jobs if job.state is JobState.QUEUED), None):
             self._workers[job.id] = self._launcher.start(job.id)
             LOGGER.info("job %s is started", job.id)
-            busy.append(job)
-            room -= job.memory or 0
 
     def _is_here(self, job: Job) -> bool:
         return job.id in self._workers or (job.state is JobState.RUNNING and job.host == HOST)
-
-    def _still_takes(self, job: Job) -> int:
-        """What a worker is expected to take beyond what it has taken, and so what is not free any more."""
-        pid = self._workers[job.id].pid if job.id in self._workers else job.pid
-        return max((job.memory or 0) - taken(pid), 0)
-
-
-def taken(pid: int | None) -> int:
-    """Resident bytes of a process and its children; 0 when it is gone."""
-    total = 0
-    if pid is None:
-        return total
-    with suppress(psutil.NoSuchProcess):
-        process = psutil.Process(pid)
-        for each in (process, *process.children(recursive=True)):
-            with suppress(psutil.NoSuchProcess):
-                total += each.memory_info().rss
-    return total
 
 
 def fruitless(story: Iterable[Event]) -> int:

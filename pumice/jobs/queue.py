@@ -62,16 +62,16 @@ class Queue:
     def __init__(self, database: Engine, home: Home) -> None:
         self.database, self.home = database, home
 
-    def submit(self, task: Task, spec: Mapping[str, Any], background: bool = False, memory: int | None = None) -> Job:
+    def submit(self, task: Task, spec: Mapping[str, Any], background: bool = False) -> Job:
         """A new queued job with its folder. `spec` is plain JSON; its `name`, `data` or `model` gives the id.
 
-        A server starts it when it is a `background` job, as soon as `memory` bytes are free.
+        A server starts it when it is a `background` job, as soon as those before it have ended.
         """
         id = self._take_folder(spec.get("name") or Path(spec.get("data") or "").stem or spec.get("model") or "")
         write_atomic(self.folder(id) / "spec.json", orjson.dumps(spec, option=orjson.OPT_INDENT_2))
         job = {"id": id, "task": task, "state": JobState.QUEUED, "spec": spec, "created": datetime.now(UTC)}
         with self.database.begin() as connection:
-            connection.execute(insert(jobs).values({**job, "background": background, "memory": memory}))
+            connection.execute(insert(jobs).values({**job, "background": background}))
         return self.get(id)
 
     def get(self, id: str) -> Job:

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 
 from sqlalchemy import (
     JSON,
-    BigInteger,
     Boolean,
     Column,
     DateTime,
@@ -30,7 +29,7 @@ from sqlalchemy.types import TypeDecorator
 from pumice.store.connect import connect, reachable
 from pumice.store.migrate import read_revision, upgrade
 
-REVISION = "0002"
+REVISION = "0003"
 """The newest migration; a database that says so is opened without loading the migrations."""
 
 metadata = MetaData(
@@ -75,7 +74,6 @@ jobs = Table(
     Column("model", String),
     Column("error", Text),
     Column("background", Boolean, nullable=False, server_default=false()),
-    Column("memory", BigInteger),
     Column("attempts", Integer, nullable=False, server_default="0"),
 )
 

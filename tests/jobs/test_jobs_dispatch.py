@@ -25,7 +25,6 @@ from pumice.jobs.queue import ENDED, LATE, Queue
 from pumice.records import Base, Event, Job, JobState
 from pumice.store.tables import jobs, open_database
 
-GB = 10**9
 SPEC = {"data": "faq.jsonl", "name": "faq"}
 
 
@@ -52,10 +51,8 @@ def kinds(queue: Queue, id: str) -> list[str]:
 
 
 @contextmanager
-def dispatching(
-    queue: Queue, room: Callable[[], int] = lambda: 100 * GB, on_end: Callable[[Job], None] = lambda job: None
-) -> Iterator[Dispatcher]:
-    dispatcher = Dispatcher(queue, Here(queue), room, on_end)
+def dispatching(queue: Queue, on_end: Callable[[Job], None] = lambda job: None) -> Iterator[Dispatcher]:
+    dispatcher = Dispatcher(queue, Here(queue), on_end)
     dispatcher.start()
     try:
         yield dispatcher
@@ -92,44 +89,37 @@ class Noting:
         return Worker(pid=2**22 + 1)
 
 
-def look(queue: Queue, room: int) -> tuple[list[str], Dispatcher]:
+def look(queue: Queue) -> tuple[list[str], Dispatcher]:
     """What one round starts."""
     launcher = Noting()
-    dispatcher = Dispatcher(queue, launcher, lambda: room)
+    dispatcher = Dispatcher(queue, launcher)
     dispatcher._look()
     return launcher.started, dispatcher
 
 
-def test_the_oldest_that_fit_are_started_and_none_is_overtaken(queue: Queue) -> None:
-    ids = [queue.submit("train", SPEC, True, memory).id for memory in (3 * GB, 4 * GB, 9 * GB, GB)]
+def test_the_oldest_is_started_and_the_next_when_it_has_ended(queue: Queue) -> None:
+    first, second = (queue.submit("train", SPEC, True).id for _ in range(2))
+    # One of a terminal is the terminal's.
     queue.submit("train", SPEC)
-    started, dispatcher = look(queue, 10 * GB)
-    assert started == ids[:2]
+    started, dispatcher = look(queue)
     dispatcher._look()
-    assert started == ids[:2], "a started job is not started again"
-
-
-def test_a_job_that_seems_too_large_is_tried_alone_and_said_to_be(queue: Queue) -> None:
-    large, other = (queue.submit("train", SPEC, True, 50 * GB).id for _ in range(2))
-    assert look(queue, 10 * GB)[0] == [large]
-    (note,) = queue.read_events(large)[0]
-    assert note.data["text"] == ("It is expected to need 50.0 GB of memory, and 10.0 GB are free. It is tried alone.")
-    assert queue.read_events(other)[0] == ()
-
-
-def test_a_job_that_nobody_estimated_runs_alone(queue: Queue) -> None:
-    first = queue.submit("evaluate", {"model": "faq@1"}, True).id
-    queue.submit("evaluate", {"model": "faq@1"}, True)
-    assert look(queue, 100 * GB)[0] == [first]
+    assert started == [first], "one at a time, and none twice"
+    dispatcher._workers.clear()
+    queue.claim(first, os.getpid())
+    dispatcher._look()
+    assert started == [first], "one that another server began on this machine counts, too"
+    queue.finish(first, os.getpid(), JobState.STOPPED)
+    dispatcher._look()
+    assert started == [first, second]
 
 
 def test_an_interrupted_job_is_given_up_when_it_gets_no_further(queue: Queue) -> None:
-    id = queue.submit("train", SPEC, True, GB).id
+    id = queue.submit("train", SPEC, True).id
     for attempt in range(1, ATTEMPTS + 1):
         job = queue.claim(id, os.getpid())
         assert job.attempts == attempt
         queue.interrupt(id, os.getpid(), "The worker was killed.", job.attempts)
-        look(queue, 10 * GB)
+        look(queue)
     ended = queue.get(id)
     assert (ended.state, ended.attempts) == (JobState.FAILED, ATTEMPTS)
     assert ended.error and ended.error.startswith("Interrupted 3 times without getting further; it is not tried again.")
@@ -140,30 +130,30 @@ def test_an_interrupted_job_is_given_up_when_it_gets_no_further(queue: Queue) ->
 
 @pytest.mark.parametrize("further", [Event("checkpoint", {"step": 4}), Event("note", {"text": "", "in_order": True})])
 def test_a_job_that_gets_further_is_resumed_however_often(queue: Queue, further: Event) -> None:
-    id = queue.submit("train", SPEC, True, GB).id
+    id = queue.submit("train", SPEC, True).id
     for _ in range(2 * ATTEMPTS):
         queue.claim(id, os.getpid())
         queue.append(id, further)
         queue.interrupt(id, os.getpid(), "Killed.", 0)
-        look(queue, 10 * GB)
+        look(queue)
         assert queue.get(id).state is JobState.QUEUED
 
 
 def test_what_a_person_wants_stopped_is_not_resumed(queue: Queue) -> None:
-    interrupted, dying = (queue.submit("train", SPEC, True, GB).id for _ in range(2))
+    interrupted, dying = (queue.submit("train", SPEC, True).id for _ in range(2))
     for id in (interrupted, dying):
         queue.claim(id, os.getpid())
     queue.interrupt(interrupted, os.getpid(), "The server is down.", 0)
     assert queue.stop(interrupted).state is JobState.STOPPED
     assert queue.stop(dying).state is JobState.RUNNING
     queue.interrupt(dying, os.getpid(), "It died before it heard.", 0)
-    assert look(queue, 10 * GB)[0] == []
+    assert look(queue)[0] == []
     assert queue.get(dying).state is JobState.STOPPED
     assert not queue.is_to_stop(queue.resume(dying).id)
 
 
 def test_another_machine_is_judged_by_its_heartbeat(queue: Queue) -> None:
-    id = queue.submit("train", SPEC, True, GB).id
+    id = queue.submit("train", SPEC, True).id
     queue.claim(id, os.getpid())
 
     def heard(seconds: int) -> Job:
@@ -179,29 +169,32 @@ def test_another_machine_is_judged_by_its_heartbeat(queue: Queue) -> None:
     assert not queue.beat(id, 2**22 + 1)
 
 
-def test_the_thread_outlives_what_goes_wrong(queue: Queue, caplog: pytest.LogCaptureFixture) -> None:
-    rooms = iter([RuntimeError("no room can be measured")])
+def test_the_thread_outlives_what_goes_wrong(
+    queue: Queue, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unended, errors = queue.unended, [RuntimeError("the database is away")]
 
-    def room() -> int:
-        for error in rooms:
-            raise error
-        return 10 * GB
+    def away() -> tuple[Job, ...]:
+        if errors:
+            raise errors.pop()
+        return unended()
 
+    monkeypatch.setattr(queue, "unended", away)
     launcher = Noting()
-    dispatcher = Dispatcher(queue, launcher, room)
-    id = queue.submit("train", SPEC, True, GB).id
+    dispatcher = Dispatcher(queue, launcher)
+    id = queue.submit("train", SPEC, True).id
     dispatcher.start()
     until(lambda: launcher.started == [id])
     dispatcher._thread.join(0)
     dispatcher._workers.clear()
     dispatcher.close()
-    assert "no room can be measured" in caplog.text
+    assert "the database is away" in caplog.text
 
 
 def test_the_worker_that_comes_late_says_nothing(queue: Queue, tmp_path: Path) -> None:
     # Nobody ever writes into the pipe, so the winner is still at it when the other one comes.
     os.mkfifo(tmp_path / "faq.jsonl")
-    job = queue.submit("train", {"data": str(tmp_path / "faq.jsonl"), "name": "faq"}, True, GB)
+    job = queue.submit("train", {"data": str(tmp_path / "faq.jsonl"), "name": "faq"}, True)
     one, other = Here(queue).start(job.id), Here(queue).start(job.id)
     try:
         until(lambda: LATE in (one.returncode, other.returncode))
@@ -221,9 +214,9 @@ def test_jobs_are_run_to_their_end_once(queue: Queue, tiny: Base, data: Path) ->
     ended: list[Job] = []
     spec = {"model": str(tiny.folder), "data": str(data), "epochs": 1.0}
     with dispatching(queue, on_end=ended.append) as dispatcher:
-        good = queue.submit("train", {**spec, "name": "good"}, True, GB).id
+        good = queue.submit("train", {**spec, "name": "good"}, True).id
         dispatcher.nudge()
-        bad = queue.submit("train", {**spec, "name": "bad", "data": "nowhere.jsonl"}, True, GB).id
+        bad = queue.submit("train", {**spec, "name": "bad", "data": "nowhere.jsonl"}, True).id
         until(lambda: len(ended) == 2)
     assert {job.id: job.state for job in ended} == {good: JobState.SUCCEEDED, bad: JobState.FAILED}
     assert queue.get(good).model == "good@1" and queue.get(good).attempts == 1
@@ -240,7 +233,7 @@ from pumice.jobs.queue import Queue
 from pumice.store.tables import open_database
 home = Home(Path(sys.argv[1]))
 queue = Queue(open_database(home.database), home)
-dispatcher = Dispatcher(queue, Here(queue), lambda: 100 * 10**9)
+dispatcher = Dispatcher(queue, Here(queue))
 dispatcher.start()
 sys.stdin.readline()
 dispatcher.close()
@@ -251,7 +244,7 @@ def test_a_killed_server_and_a_killed_worker_and_a_closed_server_lose_no_job(
     queue: Queue, tiny: Base, data: Path
 ) -> None:
     spec = {"model": str(tiny.folder), "data": str(data), "name": "faq", "epochs": 6.0, "batch_size": 1}
-    id = queue.submit("train", spec, True, GB).id
+    id = queue.submit("train", spec, True).id
 
     def at_work() -> None:
         until(lambda: queue.get(id).state in ENDED - {JobState.INTERRUPTED} or is_running_steps())
