@@ -79,11 +79,6 @@ def test_a_failure_has_its_reason_where_sagemaker_reads_it(tiny: Base, tmp_path:
     assert "Traceback" not in ran.stdout + ran.stderr
 
 
-def test_several_machines_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="2 machines"):
-        train.check_hosts(container.Container(tmp_path, {}, ("algo-1", "algo-2"), "algo-1"))
-
-
 def facts() -> Facts:
     return Facts("job", "000000000000", "us-east-1", "real-time", "", "", ())
 

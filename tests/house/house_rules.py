@@ -20,6 +20,7 @@ MAY_IMPORT = {
         "engine/hf_classifier",
         "train/trainers",
         "train/loop",
+        "train/ranks",
         "train/fast",
     ),
     "transformers": (
