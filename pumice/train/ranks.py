@@ -20,7 +20,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from pumice.errors import InputError, StoppedError, UnavailableError
+from pumice.errors import StoppedError, UnavailableError
 from pumice.store.files import write_atomic
 from pumice.train import checkpoints
 from pumice.train.recipe import Recipe
@@ -96,36 +96,6 @@ def agree(what: str, value: object) -> None:
             "They train one model, so they must read and hold the same.",
             "Give all machines the same files and the same Pumice, and start it again.",
         )
-
-
-def check(recipe: Recipe) -> None:
-    """Raise `InputError` for a method that several processes cannot share."""
-    if recipe.knobs.unseen:
-        raise InputError(
-            f"method: {recipe.method} trains in one process, and here are {count()}.",
-            "It learns from answers that a model writes for this very job; each process would write others.",
-            "Train it on one machine with one GPU.",
-        )
-
-
-def shared(recipe: Recipe) -> Recipe:
-    """The resolved recipe with as many batches a step as give each process equally many; rows a step stay as they are.
-
-    Raises `InputError` where they cannot.
-    """
-    at_once, batches = recipe.batch_size or 1, recipe.gradient_accumulation or 1
-    rows, processes = at_once * batches, count()
-    if batches % processes == 0:
-        return recipe
-    if rows % processes:
-        raise InputError(
-            f"A step has {rows} rows, and {processes} processes cannot share them evenly.",
-            "More or fewer rows a step would be another training than the recipe says.",
-            f"Set batch_size to a multiple of {processes}, or train on fewer machines.",
-        )
-    each = rows // processes
-    at_once = next(size for size in range(min(at_once, each), 0, -1) if each % size == 0)
-    return recipe.model_copy(update={"batch_size": at_once, "gradient_accumulation": rows // at_once})
 
 
 class Share:

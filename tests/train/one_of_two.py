@@ -16,6 +16,7 @@ from pumice.errors import StoppedError
 from pumice.records import Base, Event, Tokens
 from pumice.train import loop, ranks
 from pumice.train.recipe import Recipe
+from pumice.train.spread import spread
 
 
 class Case(NamedTuple):
@@ -39,7 +40,7 @@ def train(case: Case, folder: Path) -> dict[str, Any]:
         check(trainer)
 
     ranks.check_equal = keep  # type: ignore[assignment]
-    given = ranks.shared(case.recipe), case.base, case.rows, folder, events.append
+    given = spread(case.recipe, ranks.count()), case.base, case.rows, folder, events.append
     with suppress(StoppedError):
         loop.train(*given, lambda: next(asked) == case.stop and not ranks.first())
     if case.stop:

@@ -19,8 +19,9 @@ from test_train_preferences import made_pairs
 
 from pumice.errors import InputError
 from pumice.records import Base, Event
-from pumice.train import loop, ranks
+from pumice.train import loop
 from pumice.train.recipe import Recipe, make_recipe, resolve_recipe
+from pumice.train.spread import spread
 
 SCRIPT = Path(__file__).with_name("one_of_two.py")
 WEIGHTS = {"full": "model.safetensors"}
@@ -100,18 +101,13 @@ def test_one_writes(two: list[dict[str, Any]]) -> None:
     ("rows", "batches", "processes", "wanted"),
     [(4, 6, 3, (4, 6)), (8, 1, 2, (4, 2)), (6, 3, 2, (3, 6)), (5, 3, 3, (5, 3)), (9, 2, 6, (3, 6))],
 )
-def test_a_step_keeps_its_rows(
-    narrow: Base, monkeypatch: pytest.MonkeyPatch, rows: int, batches: int, processes: int, wanted: tuple[int, int]
-) -> None:
-    monkeypatch.setattr(ranks, "count", lambda: processes)
-    found = ranks.shared(recipe_of(narrow, made_rows(), batch_size=rows, gradient_accumulation=batches))
+def test_a_step_keeps_its_rows(narrow: Base, rows: int, batches: int, processes: int, wanted: tuple[int, int]) -> None:
+    found = spread(recipe_of(narrow, made_rows(), batch_size=rows, gradient_accumulation=batches), processes)
     assert (found.batch_size, found.gradient_accumulation) == wanted
 
 
-def test_what_cannot_be_shared_is_refused(narrow: Base, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranks, "count", lambda: 2)
-    recipe = recipe_of(narrow, made_rows(), batch_size=3)
+def test_what_cannot_be_shared_is_refused(narrow: Base) -> None:
     with pytest.raises(InputError, match="3 rows, and 2 processes"):
-        ranks.shared(recipe)
+        spread(recipe_of(narrow, made_rows(), batch_size=3), 2)
     with pytest.raises(InputError, match="method: distill trains in one process"):
-        ranks.check(make_recipe({"data": "/d/x", "method": "distill", "distill": {"teacher": "t"}}))
+        spread(make_recipe({"data": "/d/x", "method": "distill", "distill": {"teacher": "t"}}), 2)

@@ -16,6 +16,7 @@ from pumice.deploy.sagemaker import train
 from pumice.deploy.sagemaker.container import Container
 from pumice.records import Event
 from pumice.train import ranks
+from pumice.train.spread import spread
 
 
 def main(container: Container) -> int:
@@ -35,16 +36,16 @@ def together(container: Container, rank: int, should_stop: Callable[[], bool]) -
         if not ranks.first():
             shutil.rmtree(ours, ignore_errors=True)
         plan, material, job = train.planned(container, home)
-        ranks.check(plan.recipe)
         ranks.agree("settings", plan.recipe.model_dump(mode="json", exclude=set(train.CHANNELS)))
         ranks.agree("files", (plan.data_sha256, plan.base.sha256))
-        if ranks.of_first((ours / "artifact").exists()) and not ranks.first():
-            return
-        ranks.hand_out(container.checkpoints / train.JOB / "checkpoints", ours / "checkpoints")
-        plan = replace(plan, recipe=ranks.shared(plan.recipe))
-        made = pipeline.make(plan, material, job, home, train.tell if ranks.first() else silent, should_stop)
+        done = ranks.of_first((ours / "artifact").exists())
+        if not done:
+            ranks.hand_out(container.checkpoints / train.JOB / "checkpoints", ours / "checkpoints")
+        plan = replace(plan, recipe=spread(plan.recipe, ranks.count()))
         if ranks.first():
-            train.put(made, container)
+            train.put(pipeline.make(plan, material, job, home, train.tell, should_stop), container)
+        elif not done:
+            pipeline.make(plan, material, job, home, silent, should_stop)
 
 
 def silent(_: Event) -> None:

@@ -99,12 +99,12 @@ def base_of(container: Container) -> Path | None:
 
 def home_of(container: Container, rank: int = 0) -> Home:
     """A home of this container's own; the jobs of its first process lie in the checkpoints."""
-    container.checkpoints.mkdir(parents=True, exist_ok=True)
     home = Home(container.scratch / f"process-{rank}" if rank else container.scratch)
     home.root.mkdir(parents=True, exist_ok=True)
     if rank:
         home.jobs.mkdir(exist_ok=True)
         return home
+    container.checkpoints.mkdir(parents=True, exist_ok=True)
     home.jobs.unlink(missing_ok=True)
     home.jobs.symlink_to(container.checkpoints, target_is_directory=True)
     return home
