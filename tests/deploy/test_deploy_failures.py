@@ -276,13 +276,17 @@ def required(name: str, known: dict[str, list[Requirement]]) -> dict[str, list[R
     return known
 
 
+def sent(four_bits: bool) -> set[str]:
+    """The libraries that are installed in the image."""
+    with tarfile.open(fileobj=io.BytesIO(training.packed_code(four_bits))) as archive:
+        file = archive.extractfile("pumice/requirements.txt")
+        assert file
+        return {Requirement(line).name for line in file.read().decode().splitlines()}
+
+
 def test_what_pumice_requires_is_in_awss_images() -> None:
-    asked = required("pumice", {})
-    with tarfile.open(fileobj=io.BytesIO(training.packed_code())) as archive:
-        sent = archive.extractfile("pumice/requirements.txt")
-        assert sent
-        brought = {Requirement(line).name for line in sent.read().decode().splitlines()}
-    assert "transformers" in brought
+    asked, brought = required("pumice", {}), sent(four_bits=False)
+    assert "transformers" in brought and sent(four_bits=True) - brought == {"bitsandbytes"}
     for image in images.TRAINING.values():
         for library, version in image.carries.items():
             # pip leaves what is there alone only where everybody is content with it.

@@ -63,16 +63,14 @@ def stepped(said: str) -> list[int]:
 def test_the_default_model_is_trained_interrupted_resumed_and_imported(base: Base, tmp_path: Path, home: Home) -> None:
     root = tmp_path / "ml"
     environment = lay_out(root, base, rows=3, save_steps="1")
-    with start(environment) as first:
-        assert first.stdout
-        for line in first.stdout:
-            if line.startswith("checkpoint"):
-                first.send_signal(signal.SIGTERM)
-    assert first.returncode == 0 and not (root / "model").exists()
+    first = start(environment)
+    before_training(first)
+    first.send_signal(signal.SIGTERM)
+    said = first.communicate(timeout=300)[0]
+    assert first.returncode == 0 and stepped(said) == [1] and not (root / "model").exists(), said
     second = subprocess.run(ENTRY, env=environment, capture_output=True, text=True)
     assert second.returncode == 0, second.stdout
-    steps = stepped(second.stdout)
-    assert steps[0] > 1 and steps[-1] == 3
+    assert stepped(second.stdout) == [2, 3]
     assert brought(root / "model", home, base) == "back@1"
 
 
@@ -90,6 +88,12 @@ def start(environment: dict[str, str]) -> subprocess.Popen[str]:
     return subprocess.Popen(ENTRY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
+def before_training(process: subprocess.Popen[str]) -> None:
+    """Wait until it says that it trains; a wish to stop is then heard after the first step."""
+    assert process.stdout
+    assert any(line.startswith("stage") for line in process.stdout)
+
+
 def test_two_machines_stop_together_go_on_and_leave_one_artifact(tiny: Base, tmp_path: Path, home: Home) -> None:
     # Both names are of this machine; the first in order is where they meet.
     hosts = ("127.0.0.1", "localhost")
@@ -100,21 +104,18 @@ def test_two_machines_stop_together_go_on_and_leave_one_artifact(tiny: Base, tmp
     settings = {"batch_size": "2", "gradient_accumulation": "2", "save_steps": "4"}
     environments = [lay_out(root, tiny, at, hosts, **settings) | told for at, root in enumerate(roots)]
     running = [start(each) for each in environments]
-    assert running[0].stdout
-    for line in running[0].stdout:
-        if line.startswith("step"):
-            # One machine alone is told that it will be taken away.
-            running[1].send_signal(signal.SIGTERM)
-            break
+    before_training(running[0])
+    # One machine alone is told that it will be taken away.
+    running[1].send_signal(signal.SIGTERM)
     said = [each.communicate(timeout=300)[0] for each in running]
     assert [each.returncode for each in running] == [0, 0], said
     assert "goes on from its checkpoint" in said[0] and not (roots[0] / "model").exists()
-    kept = sorted(each.name for each in (roots[0] / "checkpoints" / "training" / "checkpoints").iterdir())
-    assert kept and not (roots[1] / "checkpoints").exists()
+    assert (roots[0] / "checkpoints" / "training" / "checkpoints" / "checkpoint-1").exists()
+    assert stepped(said[0]) == [1] and not (roots[1] / "checkpoints").exists()
     running = [start(each) for each in environments]
     said = [each.communicate(timeout=300)[0] for each in running]
     assert [each.returncode for each in running] == [0, 0], said
-    assert stepped(said[0]) == list(range(int(kept[-1].rpartition("-")[2]) + 1, 10)) and not stepped(said[1])
+    assert stepped(said[0]) == list(range(2, 10)) and not stepped(said[1])
     assert not (roots[1] / "model").exists()
     assert brought(roots[0] / "model", home, tiny) == "back@1"
 
@@ -231,9 +232,24 @@ def test_a_plan_says_what_a_training_costs_before_it_starts(
     refused([*words, "--instances", "4"], "A step has 6 rows, and 4 processes cannot share them evenly")
     rows.write_text("{}\n")
     refused(words, "rows.jsonl")
+    refused([*words, "--set=method=qlora"], "qlora needs an NVIDIA GPU, and ml.m5.xlarge has none")
     answer = CliRunner().invoke(app, ["deploy", "aws", "train", str(DATA), *words[4:]], input="n\n")
     assert answer.exit_code == 1 and "Train there?" in answer.output
     assert set(jobs) == before
+
+
+def test_a_new_model_is_planned_and_sent_without_a_base(models: Registry, account: Cloud, tmp_path: Path) -> None:
+    data = tmp_path / "input" / "data" / "train"
+    data.mkdir(parents=True)
+    (data / "texts.txt").write_text("".join(f"The answer to question {at} is {at * at}.\n\n" for at in range(60)))
+    recipe = change(Recipe.from_data(data / "texts.txt"), {"method": "pretrain", "pretrain.size": "1M"})
+    options = training.options(find("ml.m5.xlarge", MACHINES), 1, False, None, None)
+    made = training_plan.make(recipe, "new", options, Account(None, None), models, models.home)
+    assert any(each.why == "pretrain on a new model" for each in made.resources) and 0 < made.needs < made.has
+    account.client("s3").create_bucket(Bucket=made.facts.bucket)
+    assert training.send(recipe, made.facts, "new", models.home, account.client("s3")) == ["code", "train"]
+    there = container.Container(tmp_path, training.settings(recipe), ("algo-1",), "algo-1")
+    assert train.recipe_of(there).knobs == recipe.knobs
 
 
 def refused(words: list[str], sentence: str) -> None:

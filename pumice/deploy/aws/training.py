@@ -39,6 +39,7 @@ from pumice.registry.models import Registry
 from pumice.store.documents import Documents
 from pumice.store.files import sha256_file
 from pumice.store.s3 import Objects
+from pumice.train.methods import Pretrain
 from pumice.train.recipe import Recipe
 
 Tell = Callable[[str], None]
@@ -125,9 +126,12 @@ def flat(values: dict[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
             yield f"{above}{key}", str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def packed_code() -> bytes:
+def packed_code(four_bits: bool = False) -> bytes:
     """This very Pumice, with what it requires beside what the image has."""
-    needed = [each for each in requires("pumice") or [] if "extra ==" not in each and not CARRIED.match(each)]
+    asked = requires("pumice") or []
+    needed = [each for each in asked if "extra ==" not in each and not CARRIED.match(each)]
+    if four_bits:
+        needed += [each.partition(";")[0].strip() for each in asked if each.startswith("bitsandbytes")]
     held = io.BytesIO()
     folder = Path(pumice.__file__).parent
     with tarfile.open(fileobj=held, mode="w:gz") as archive:
@@ -246,13 +250,16 @@ def train(
 def send(recipe: Recipe, facts: Facts, name: str, home: Home, s3: Any) -> list[str]:
     """Code, data and base to S3; the channels that there are."""
     place, objects = f"training/{name}", Objects(home.s3)
-    s3.put_object(Bucket=facts.bucket, Key=f"{place}/code/pumice.tar.gz", Body=packed_code())
+    s3.put_object(Bucket=facts.bucket, Key=f"{place}/code/pumice.tar.gz", Body=packed_code(recipe.weights.four_bits))
     channels = ["code"]
     for channel_, word in (("train", recipe.data), ("validation", recipe.validation)):
         if word:
             path = objects.locate(word)
             s3.upload_file(str(path), facts.bucket, f"{place}/{channel_}/{path.name}")
             channels.append(channel_)
+    if isinstance(recipe.knobs, Pretrain):
+        # A new model starts from none.
+        return channels
     base = resolve.resolve(recipe.model, home)
     for path in sorted(base.folder.iterdir()):
         if path.is_file():

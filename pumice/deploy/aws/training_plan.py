@@ -5,7 +5,9 @@ The data is read and rendered here, so that a mistake in it costs no machine. Ch
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +27,7 @@ from pumice.records import Base, Model
 from pumice.registry.models import Registry
 from pumice.store.documents import Documents
 from pumice.train import sizes
+from pumice.train.methods import Pretrain
 from pumice.train.recipe import Recipe
 from pumice.train.spread import spread
 
@@ -76,8 +79,11 @@ class TrainingPlan:
 def make(recipe: Recipe, name: str, options: Options, account: Account, registry: Registry, home: Home) -> TrainingPlan:
     """Decide. Raises a `PumiceError` of its own for each thing that stands in the way."""
     machine = prices.find(options.instance, prices.machines(home.root))
-    base = resolve.resolve(recipe.model, home)
-    needs = 0.0 if options.serverless else memory(recipe, base, machine, options, home)
+    with base_of(recipe, registry, home) as base:
+        needs = 0.0 if options.serverless else memory(recipe, base, machine, options, home)
+        # The files of one that is there already are sent.
+        size = sum(each.stat().st_size for each in base.folder.iterdir() if each.is_file())
+        trained = "a new model" if isinstance(recipe.knobs, Pretrain) else f"{base.name} ({size / 1e9:.1f} GB)"
     with heard():
         facts = deployments.facts_for(name, account, Documents(registry.database))
         job = training.job_name(facts, recipe, home)
@@ -93,7 +99,7 @@ def make(recipe: Recipe, name: str, options: Options, account: Account, registry
         options=options,
         profile=account.profile,
         made=datetime.now(UTC).isoformat(timespec="seconds"),
-        resources=tuple(listed(facts, job, base, machine, options)),
+        resources=tuple(listed(facts, job, recipe, trained, machine, options)),
         quotas=tuple(found),
         needs=needs,
         has=machine.memory / machine.processes,
@@ -101,8 +107,25 @@ def make(recipe: Recipe, name: str, options: Options, account: Account, registry
     )
 
 
+@contextmanager
+def base_of(recipe: Recipe, registry: Registry, home: Home) -> Iterator[Base]:
+    """What is trained; a new model is made for as long as its size is asked for."""
+    if not isinstance(recipe.knobs, Pretrain):
+        yield resolve.resolve(recipe.model, home)
+        return
+    home.cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=home.cache) as folder:
+        yield jobs.start_of(recipe, registry, home, Path(folder) / "base").base
+
+
 def memory(recipe: Recipe, base: Base, machine: prices.Machine, options: Options, home: Home) -> float:
     """GB that a process needs. Raises `DataError` and `InputError` for what could not train there."""
+    if recipe.weights.four_bits and not machine.gpu:
+        raise InputError(
+            f"qlora needs an NVIDIA GPU, and {machine.name} has none.",
+            "Its 4-bit weights are computed by bitsandbytes, on a GPU only.",
+            "Choose an --instance with one, or train with lora.",
+        )
     material = jobs.gather(recipe, base, home)
     rows = material.rows.tokens
     resolved = spread(jobs.resolve(recipe, base, material).recipe, options.instances * machine.processes)
@@ -118,14 +141,15 @@ def memory(recipe: Recipe, base: Base, machine: prices.Machine, options: Options
     return needs
 
 
-def listed(facts: Facts, job: str, base: Base, machine: prices.Machine, options: Options) -> list[Resource]:
-    """Everything that will be there, with why."""
+def listed(
+    facts: Facts, job: str, recipe: Recipe, trained: str, machine: prices.Machine, options: Options
+) -> list[Resource]:
+    """Everything that will be there, with why; `trained` says what is."""
     hours = training.LONGEST // 3600
-    sent = sum(each.stat().st_size for each in base.folder.iterdir() if each.is_file()) / 1e9
     made = [
         Resource(
             f"S3 bucket {facts.bucket}",
-            f"holds data, base ({sent:.1f} GB), code, checkpoints and the result",
+            "holds data, base, code, checkpoints and the result",
             note=f"${prices.STORED} a GB and month",
         ),
         Resource(f"IAM role, stack {training.stack_name(facts)}", "what the job may do: read and write in that bucket"),
@@ -140,7 +164,7 @@ def listed(facts: Facts, job: str, base: Base, machine: prices.Machine, options:
     count = f"{options.instances} x {machine.name}"
     return [
         *made,
-        Resource(f"SageMaker job {job}, {count}", f"trains on {base.name}", price, note),
+        Resource(f"SageMaker job {job}, {count}", f"{recipe.method} on {trained}", price, note),
         Resource("CloudWatch log /aws/sagemaker/TrainingJobs", "what the job tells", note="a few cents; stays"),
     ]
 
