@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,10 @@ from pumice.deploy.aws.apply import Made
 from pumice.deploy.aws.facts import Facts
 from pumice.deploy.aws.plan import Plan
 from pumice.deploy.aws.prices import HOURS
+from pumice.deploy.aws.quotas import Quota
+from pumice.deploy.aws.training_plan import TrainingPlan
 from pumice.deploy.aws.watch import Status
+from pumice.records import Model
 from pumice.show import document, say, table
 
 
@@ -35,10 +39,36 @@ def plan(made: Plan, out: Path) -> None:
     )
     say(f"Runs all the time: {' or '.join(dollars(made.hourly)) or 'nothing'} a month, by the list of {made.priced}.")
     say(f"Memory: the model needs {made.needs:.1f} GB, there are {made.has:g}.")
-    for quota in made.quotas:
+    needed(made.quotas)
+    unchanged(out)
+
+
+def training(made: TrainingPlan) -> None:
+    """The same of a training."""
+    facts = made.facts
+    rows = [(each.what, each.why, dollars(each.hourly)[0], each.note) for each in made.resources]
+    table(f"{facts.name} in {facts.region}, account {facts.account}", ("What", "Why", "An hour", "And"), rows)
+    if made.hourly:
+        say(f"While it runs: ${made.hourly:.3f} an hour, by the list of {made.priced}; nothing afterwards but storage.")
+        say(f"Memory: each process needs about {made.needs:.1f} GB, and has {made.has:g}.")
+    needed(made.quotas)
+
+
+def needed(quotas: Sequence[Quota]) -> None:
+    """Each quota with what the account has."""
+    for quota in quotas:
         have = "the account could not be asked" if quota.value is None else f"the account has {quota.value:g}"
         say(f"Quota {quota.name!r}: needs {quota.needed:g}, {have}. More: {quota.ask}")
+
+
+def unchanged(out: Path) -> None:
+    """What a plan ends with."""
     say(f"Nothing was changed. Make it: pumice deploy aws apply {out}")
+
+
+def trained(model: Model) -> None:
+    """What came back."""
+    say(f"{model.id} is registered. Compare it: pumice evaluate {model.id} --data FILE")
 
 
 def made(plan: Plan, found: Made, as_json: bool) -> None:

@@ -42,19 +42,11 @@ def connect(profile: str | None, region: str | None) -> Account:
 
 def new_facts(name: str, account: Account) -> Facts:
     """Of what has no endpoint: it has a bucket and a name all the same."""
-    from pumice.deploy.aws.deployments import KIND, Deployed
-    from pumice.deploy.aws.facts import Facts
+    from pumice.deploy.aws import deployments
 
-    store, number = documents(), account.id()
-    if held := store.find(KIND, name):
-        there = Deployed.from_json(held.body).facts
-        if (there.account, there.region) == (number, account.region):
-            return there
-        raise ConflictError(
-            f"{name} is deployed in the account {there.account}, {there.region}.", fix="Choose another name: --name"
-        )
-    facts = Facts(name, number, account.region, "real-time", "", "", ())
-    Deployed(facts, account.profile).keep(store)
+    store = documents()
+    facts = deployments.facts_for(name, account, store)
+    deployments.keep_new(facts, account, store)
     return facts
 
 
@@ -109,18 +101,22 @@ def aws_plan(
 
 @aws.command("apply")
 def aws_apply(
-    plan: Annotated[Path, typer.Argument(help="What `pumice deploy aws plan` wrote.")], as_json: Json = False
+    plan: Annotated[Path, typer.Argument(help="What `pumice deploy aws plan`, or `train --out`, wrote.")],
+    as_json: Json = False,
 ) -> None:
     """Make what a plan says. Interrupted, run it again; failed, it takes back what it made."""
     need_boto3()
     from pumice import show, show_deploy
-    from pumice.deploy.aws import apply
-    from pumice.deploy.aws import plan as plans
+    from pumice.deploy.aws import apply, training_plan
 
-    found = plans.load(plan)
+    found = training_plan.load(plan)
     registry, home = open_registry()
+    account = connect(found.profile, found.facts.region)
     try:
-        made = apply.apply(found, connect(found.profile, found.facts.region), registry, home, show.say)
+        if isinstance(found, training_plan.TrainingPlan):
+            show_deploy.trained(training_plan.start(found, account, registry, home, show.say))
+            return
+        made = apply.apply(found, account, registry, home, show.say)
     except KeyboardInterrupt:
         show.say(f"Interrupted. Go on with it: pumice deploy aws apply {plan}")
         raise
@@ -242,6 +238,7 @@ def aws_train(
     profile: Profile = None,
     region: Region = None,
     instance: Annotated[str, typer.Option(help="SageMaker's machine.")] = "ml.g5.xlarge",
+    instances: Annotated[int, typer.Option(min=1, help="How many of them share each step.")] = 1,
     spot: Annotated[bool, typer.Option("--spot", help="Cheaper; interrupted and resumed as AWS needs it.")] = False,
     fsx: Annotated[str | None, typer.Option(help="Data on FSx for Lustre: FILE-SYSTEM:/PATH@SUBNET,GROUP.")] = None,
     serverless: Annotated[
@@ -249,26 +246,30 @@ def aws_train(
     ] = None,
     setting: Setting = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Write the plan there and start nothing; apply starts it.")] = None,
 ) -> None:
-    """Train a recipe on SageMaker and register what comes back. Interrupted, run it again: it follows the same job."""
+    """Train a recipe on SageMaker and register what comes back: the plan first, then a question.
+
+    Interrupted, run it again: it follows the same job.
+    """
     account = connect(profile, region)
     from pumice import show, show_deploy
-    from pumice.deploy.aws import prices, quotas, training
-    from pumice.deploy.aws.account import heard
+    from pumice.deploy.aws import plan as plans
+    from pumice.deploy.aws import prices, training, training_plan
 
     registry, home = open_registry()
     recipe = recipe_of(source, overrides_of(name, None, setting))
-    machine = prices.find(instance, prices.machines(home.root))
-    options = training.options(machine, spot, fsx, serverless)
-    with heard():
-        found = quotas.looked_up(quotas.needed("spot" if spot else "training", instance, 1), account)
-        quotas.check(found)
-        if not yes:
-            show.say(f"{instance} costs ${machine.price:.3f} an hour, at most {training.LONGEST // 3600} hours.")
-            typer.confirm("Train there?", abort=True, err=True)
-        facts = new_facts(show_deploy.name_for(recipe.name or Path(recipe.data).stem), account)
-        model = training.train(recipe, facts, options, account, registry, home, show.say)
-    show.say(f"{model.id} is registered. Compare it: pumice evaluate {model.id} --data FILE")
+    options = training.options(prices.find(instance, prices.machines(home.root)), instances, spot, fsx, serverless)
+    deployment = show_deploy.name_for(recipe.name or Path(recipe.data).stem)
+    made = training_plan.make(recipe, deployment, options, account, registry, home)
+    show_deploy.training(made)
+    if out:
+        plans.save(made, out)
+        show_deploy.unchanged(out)
+        return
+    if not yes:
+        typer.confirm("Train there?", abort=True, err=True)
+    show_deploy.trained(training_plan.start(made, account, registry, home, show.say))
 
 
 @aws.command("bedrock-import")

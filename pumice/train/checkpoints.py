@@ -27,7 +27,7 @@ def mark(checkpoint: Path) -> None:
 def newest(folder: Path, tell: Tell) -> Path | None:
     """The latest whole checkpoint, or None. Others are told of and removed."""
     found = sorted(folder.glob("checkpoint-*"), key=_step, reverse=True)
-    whole = [path for path in found if _is_whole(path)]
+    whole = [path for path in found if is_whole(path)]
     for path in found:
         if path not in whole:
             tell(Event("note", {"text": f"{path.name} is not whole and is left out."}))
@@ -39,7 +39,8 @@ def _step(checkpoint: Path) -> int:
     return int(checkpoint.name.rpartition("-")[2])
 
 
-def _is_whole(checkpoint: Path) -> bool:
+def is_whole(checkpoint: Path) -> bool:
+    """Whether every file of its mark is there, in full length."""
     try:
         sizes = json.loads((checkpoint / MARK).read_text())
         return all((checkpoint / name).stat().st_size == size for name, size in sizes.items())

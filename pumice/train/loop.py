@@ -29,7 +29,7 @@ from pumice.data.token_rows import Rows
 from pumice.engine.adapter import CONFIG, WEIGHTS
 from pumice.errors import InputError, PumiceError, StoppedError
 from pumice.records import Base, Event, Tell, Tokens
-from pumice.train import artifact, checkpoints, sizes, validation
+from pumice.train import artifact, checkpoints, ranks, sizes, validation
 from pumice.train.fast import kernels
 from pumice.train.methods import field
 from pumice.train.recipe import Recipe
@@ -71,11 +71,14 @@ def train(
         saves.mkdir(parents=True, exist_ok=True)
         with memory_errors(recipe), kernels.onednn(recipe.fast and not torch.cuda.is_available()):
             trainer = build(recipe, base, rows, saves, start_adapter, tell, guide)
+            ranks.share(trainer, recipe)
             looked_at = validation.chosen(Rows.of(unseen if trainer.has_loss else ()), rows)
             watch = Watch(trainer, recipe, rows, looked_at, tell, should_stop)
             run(trainer, checkpoints.newest(saves, tell), watch)
+            ranks.check_equal(trainer)
         made = recipe if start_adapter is None else as_trained(recipe, trainer.model)
-        save(trainer.model, made, base, target)
+        if ranks.first():
+            save(trainer.model, made, base, target)
     shutil.rmtree(saves, ignore_errors=True)
     return target
 
@@ -235,9 +238,9 @@ class Watch(TrainerCallback):
         else:
             due = now - self.saved >= max(SECONDS_BETWEEN_SAVES, self.save_seconds / SAVE_SHARE)
         last = state.global_step >= state.max_steps
-        if not last and self.should_stop():
+        if not last and ranks.wished(self.should_stop()):
             self.stopped = control.should_training_stop = due = True
-        control.should_save = due and not last
+        control.should_save = due and not last and ranks.first()
         self.save_began = now
 
     def on_log(self, args: Any, state: Any, control: Any, **told: Any) -> None:

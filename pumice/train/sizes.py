@@ -118,8 +118,13 @@ class Ability:
         return {**asdict(self.entry), "train": dict(self.train), "serve": self.serve}
 
 
-def estimate(recipe: Recipe, base: Base, tokens: int, longest: int, on_gpu: bool = False) -> Estimate:
-    """Peak memory and time of a resolved recipe on rows of `tokens` tokens in all, `longest` in the longest."""
+def estimate(
+    recipe: Recipe, base: Base, tokens: int, longest: int, on_gpu: bool = False, free: int | None = None
+) -> Estimate:
+    """Peak memory and time of a resolved recipe on rows of `tokens` tokens in all, `longest` in the longest.
+
+    `free` are the bytes of another machine than this one.
+    """
     method, weights = recipe.knobs, recipe.weights
     # Answers that are written while it trains are no tokens of the data.
     tokens, longest = round(tokens * method.held(longest) / longest), round(method.held(longest))
@@ -128,7 +133,7 @@ def estimate(recipe: Recipe, base: Base, tokens: int, longest: int, on_gpu: bool
     if fast and recipe.packing and weights.packs and method.in_parts:
         at_once = min(at_once, max(TOKENS, longest))
     memory = needed(base, method, weights, at_once, on_gpu, fast=fast)
-    squeezed = weights.recomputes and memory > machine().available(on_gpu)
+    squeezed = weights.recomputes and memory > (machine().available(on_gpu) if free is None else free)
     if squeezed:
         memory = needed(base, method, weights, at_once, on_gpu, squeezed, fast)
     trained = weights.trained(base.hidden_size, base.layers, base.parameters)

@@ -70,7 +70,7 @@ def choose(recipe: Recipe, on_gpu: bool, squeezed: bool) -> Switches:
         four_bits=Switch(
             "4 bits", way.four_bits, "the method's own" if way.four_bits else "method: qlora holds the base in 4 bits"
         ),
-        sharding=Switch("FSDP", False, "training uses one GPU; a model that does not fit into it needs qlora"),
+        sharding=Switch("FSDP", False, "every process holds the whole model; one that does not fit needs qlora"),
     )
 
 

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
+import tarfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from importlib.metadata import requires
+from importlib.metadata import metadata, requires
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cloud import Cloud
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from sagemaker_double import QUOTAS
 
 from pumice.cli import deploy as cli
 from pumice.config import Home
-from pumice.deploy.aws import ab, apply, deployments, plan, prices, quotas, stacks
+from pumice.deploy.aws import ab, apply, deployments, plan, prices, quotas, stacks, training
 from pumice.deploy.aws.account import Account, heard
 from pumice.deploy.aws.destroy import destroy
 from pumice.deploy.aws.facts import Facts, Variant
@@ -263,11 +266,36 @@ def test_quotas_are_found_by_name(account: Cloud) -> None:
     assert found.value == QUOTAS["ml.m5.xlarge for spot training job usage"]
 
 
+def required(name: str, known: dict[str, list[Requirement]]) -> dict[str, list[Requirement]]:
+    """Everything that is installed with a distribution, as the metadata of each says, and what each asks of it."""
+    for each in map(Requirement, requires(name) or []):
+        if each.marker is None or each.marker.evaluate({"extra": ""}):
+            known.setdefault(each.name.lower(), []).append(each)
+            if len(known[each.name.lower()]) == 1:
+                required(each.name, known)
+    return known
+
+
+def sent(four_bits: bool) -> set[str]:
+    """The libraries that are installed in the image."""
+    with tarfile.open(fileobj=io.BytesIO(training.packed_code(four_bits))) as archive:
+        file = archive.extractfile("pumice/requirements.txt")
+        assert file
+        return {Requirement(line).name for line in file.read().decode().splitlines()}
+
+
 def test_what_pumice_requires_is_in_awss_images() -> None:
-    needed = {Requirement(each).name: Requirement(each) for each in requires("pumice") or [] if "extra" not in each}
+    asked, brought = required("pumice", {}), sent(four_bits=False)
+    assert "transformers" in brought and sent(four_bits=True) - brought == {"bitsandbytes"}
     for image in images.TRAINING.values():
         for library, version in image.carries.items():
-            assert needed[library].specifier.contains(version), f"{image.name}: {library} {version}"
+            # pip leaves what is there alone only where everybody is content with it.
+            assert library not in brought
+            for each in asked[library]:
+                assert each.specifier.contains(version), f"{image.name}: {library} {version} is not {each}"
+        for name in asked:
+            python = metadata(name)["Requires-Python"] or ""
+            assert SpecifierSet(python).contains(image.python), f"{image.name}: {name} needs Python {python}"
 
 
 def row(variant: str, milliseconds: float, score: float | None = None) -> dict[str, Any]:

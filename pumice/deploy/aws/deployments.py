@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
+from pumice.deploy.aws.account import Account
 from pumice.deploy.aws.facts import Facts
-from pumice.errors import NotFoundError
+from pumice.errors import ConflictError, NotFoundError
 from pumice.store.documents import Documents
 
 KIND = "aws"
@@ -42,6 +43,25 @@ def find(name: str, documents: Documents) -> Deployed:
         f"There is: {there}.",
         "Make a plan and apply it: pumice deploy aws plan --model NAME",
     )
+
+
+def facts_for(name: str, account: Account, documents: Documents) -> Facts:
+    """Of what has no endpoint, or none yet: it has a bucket and a name all the same. Raises `ConflictError`."""
+    number = account.id()
+    if held := documents.find(KIND, name):
+        there = Deployed.from_json(held.body).facts
+        if (there.account, there.region) == (number, account.region):
+            return there
+        raise ConflictError(
+            f"{name} is deployed in the account {there.account}, {there.region}.", fix="Choose another name: --name"
+        )
+    return Facts(name, number, account.region, "real-time", "", "", ())
+
+
+def keep_new(facts: Facts, account: Account, documents: Documents) -> None:
+    """Remember it, unless it is known: what has an endpoint says more."""
+    if not documents.find(KIND, facts.name):
+        Deployed(facts, account.profile).keep(documents)
 
 
 def forget(name: str, documents: Documents) -> None:

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from botocore.exceptions import ClientError
 
@@ -41,6 +42,13 @@ class Resource:
     """US dollars, used or not."""
     note: str = ""
     """What it costs by use."""
+
+
+class Kept(Protocol):
+    """What a file is made of."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As kept in the file."""
 
 
 @dataclass(frozen=True)
@@ -293,40 +301,59 @@ def listed(facts: Facts, machine: prices.Machine | None) -> list[Resource]:
     return made
 
 
-def save(plan: Plan, path: Path) -> None:
+def save(plan: Kept, path: Path) -> None:
     """Write the file."""
     write_atomic(path, json.dumps(plan.to_json(), indent=2) + "\n")
 
 
 def load(path: Path) -> Plan:
-    """Read it. Raises `InputError` for what is none, and for one that is too old."""
+    """Read the plan of a deployment. Raises `InputError` for what is none, and for one that is too old."""
+    with one_of(path):
+        return Plan.from_json(read(path))
+
+
+def read(path: Path) -> Mapping[str, Any]:
+    """What a plan's file holds. Raises `InputError` for what is none, and `ConflictError` for one that is too old."""
     try:
-        plan = Plan.from_json(json.loads(path.read_text("utf-8")))
-        made = datetime.fromisoformat(plan.made)
-        expired = datetime.now(UTC) - made > GOOD_FOR
+        with one_of(path):
+            values: Mapping[str, Any] = json.loads(path.read_text("utf-8"))
+            made = datetime.fromisoformat(values["made"])
+            expired = datetime.now(UTC) - made > GOOD_FOR
     except FileNotFoundError as error:
         raise InputError(f"There is no file {path}.", fix="Make a plan: pumice deploy aws plan --model NAME") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} is no plan.", fix="Make one: pumice deploy aws plan --model NAME") from error
     if expired:
         raise ConflictError(
             f"{path} was made on {made:%Y-%m-%d %H:%M} UTC and has expired.",
             "Prices, quotas and what is in the account may be others after a day.",
             "Make a new one with the same `pumice deploy aws plan`.",
         )
-    return plan
+    return values
 
 
-def check_current(plan: Plan, account: Account) -> None:
-    """Raise `ConflictError` where the account is another one, or has moved on since the plan was made."""
-    facts = plan.facts
+@contextmanager
+def one_of(path: Path) -> Iterator[None]:
+    """Raise `InputError` for a file that holds something else than a plan."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is no plan.", fix="Make one: pumice deploy aws plan --model NAME") from error
+
+
+def check_account(facts: Facts, account: Account) -> None:
+    """Raise `ConflictError` where the account is another one than the plan's."""
     if (number := account.id()) != facts.account:
         raise ConflictError(
             f"The plan is for the AWS account {facts.account}, and these credentials are of {number}.",
             fix="Use the profile that it was planned with, or plan again.",
         )
+
+
+def check_current(plan: Plan, account: Account) -> None:
+    """Raise `ConflictError` where the account is another one, or has moved on since the plan was made."""
+    facts = plan.facts
+    check_account(facts, account)
     now = state(facts, account)
     moved = [name for name in {*now, *plan.before} if now.get(name) != plan.before.get(name)]
     # What an interrupted apply of this very plan has made is no change.

@@ -30,6 +30,8 @@ class Machine:
     gpu: bool
     price: float
     """US dollars an hour."""
+    processes: int = 1
+    """That train on it: one a GPU, each with its part of the memory."""
 
 
 MACHINES = (
@@ -40,8 +42,8 @@ MACHINES = (
     Machine("ml.g6.xlarge", 24, True, 1.1267),
     Machine("ml.g5.xlarge", 24, True, 1.408),
     Machine("ml.g5.2xlarge", 24, True, 1.515),
-    Machine("ml.g6.12xlarge", 96, True, 5.752),
-    Machine("ml.g5.12xlarge", 96, True, 7.09),
+    Machine("ml.g6.12xlarge", 96, True, 5.752, 4),
+    Machine("ml.g5.12xlarge", 96, True, 7.09, 4),
 )
 REQUEST = 3.50e-6 + 0.20e-6 + 1.25e-6
 """One request: gateway, function and a row in the log, without the function's time."""

@@ -22,7 +22,7 @@ from botocore.exceptions import ClientError
 import pumice
 from pumice.bases import resolve
 from pumice.config import Home
-from pumice.deploy.aws import bucket
+from pumice.deploy.aws import bucket, deployments
 from pumice.deploy.aws.account import Account, missing
 from pumice.deploy.aws.endpoint import inside
 from pumice.deploy.aws.facts import Facts
@@ -36,10 +36,13 @@ from pumice.errors import InputError, UnavailableError
 from pumice.records import Model
 from pumice.registry.imports import import_model
 from pumice.registry.models import Registry
+from pumice.store.documents import Documents
 from pumice.store.files import sha256_file
 from pumice.store.s3 import Objects
+from pumice.train.methods import Pretrain
 from pumice.train.recipe import Recipe
 
+Tell = Callable[[str], None]
 PAUSE = 10.0
 LONGEST = 24 * 3600
 """Seconds until SageMaker ends the job."""
@@ -58,6 +61,7 @@ class Options:
 
     instance: str
     gpu: bool
+    instances: int = 1
     spot: bool = False
     fsx: str | None = None
     """`file-system-id:/mount/path`: the data lies on FSx for Lustre instead of S3."""
@@ -67,10 +71,10 @@ class Options:
     """ARN of a base in SageMaker's hub: AWS trains it itself, with its own loop."""
 
 
-def options(machine: Machine, spot: bool, fsx: str | None, serverless: str | None) -> Options:
+def options(machine: Machine, instances: int, spot: bool, fsx: str | None, serverless: str | None) -> Options:
     """Raises `InputError` for an FSx that is not wholly named."""
     if fsx is None:
-        return Options(machine.name, machine.gpu, spot, serverless=serverless)
+        return Options(machine.name, machine.gpu, instances, spot, serverless=serverless)
     place, at, network = fsx.partition("@")
     subnet, comma, group = network.partition(",")
     if not (at and comma and ":/" in place):
@@ -79,7 +83,7 @@ def options(machine: Machine, spot: bool, fsx: str | None, serverless: str | Non
             "FSx for Lustre lies in a network, so the job must be in one of its subnets, with a security group.",
             "Write --fsx fs-0123:/mount/data@subnet-0123,sg-0123",
         )
-    return Options(machine.name, machine.gpu, spot, place, (subnet,), (group,), serverless)
+    return Options(machine.name, machine.gpu, instances, spot, place, (subnet,), (group,), serverless)
 
 
 def stack_name(facts: Facts) -> str:
@@ -122,9 +126,12 @@ def flat(values: dict[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
             yield f"{above}{key}", str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def packed_code() -> bytes:
+def packed_code(four_bits: bool = False) -> bytes:
     """This very Pumice, with what it requires beside what the image has."""
-    needed = [each for each in requires("pumice") or [] if "extra ==" not in each and not CARRIED.match(each)]
+    asked = requires("pumice") or []
+    needed = [each for each in asked if "extra ==" not in each and not CARRIED.match(each)]
+    if four_bits:
+        needed += [each.partition(";")[0].strip() for each in asked if each.startswith("bitsandbytes")]
     held = io.BytesIO()
     folder = Path(pumice.__file__).parent
     with tarfile.open(fileobj=held, mode="w:gz") as archive:
@@ -168,7 +175,11 @@ def request(
             "ContainerArguments": [START],
             "MetricDefinitions": list(METRICS),
         },
-        "ResourceConfig": {"InstanceType": options.instance, "InstanceCount": 1, "VolumeSizeInGB": 100},
+        "ResourceConfig": {
+            "InstanceType": options.instance,
+            "InstanceCount": options.instances,
+            "VolumeSizeInGB": 100,
+        },
         "CheckpointConfig": {"S3Uri": f"{place}/checkpoints"},
     }
     if options.spot:
@@ -189,7 +200,8 @@ def channel(name: str, place: str, options: Options) -> dict[str, Any]:
             "DirectoryPath": path,
             "FileSystemAccessMode": "ro",
         }
-        return {"ChannelName": name, "DataSource": {"FileSystemDataSource": source}}
+        # FastFile is S3's alone.
+        return {"ChannelName": name, "InputMode": "File", "DataSource": {"FileSystemDataSource": source}}
     source = {"S3DataType": "S3Prefix", "S3Uri": f"{place}/{name}/", "S3DataDistributionType": "FullyReplicated"}
     return {"ChannelName": name, "InputMode": "FastFile", "DataSource": {"S3DataSource": source}}
 
@@ -209,11 +221,12 @@ def train(
     account: Account,
     registry: Registry,
     home: Home,
-    tell: Callable[[str], None],
+    tell: Tell,
 ) -> Model:
     """Send, start, follow, and register what comes back. Interrupted, the job goes on; run the same again to follow."""
     sagemaker, s3 = account.client("sagemaker"), account.client("s3")
     name = job_name(facts, recipe, home)
+    deployments.keep_new(facts, account, Documents(registry.database))
     if describe(sagemaker, name) is None:
         bucket.ensure(s3, facts)
         channels = send(recipe, facts, name, home, s3)
@@ -237,13 +250,16 @@ def train(
 def send(recipe: Recipe, facts: Facts, name: str, home: Home, s3: Any) -> list[str]:
     """Code, data and base to S3; the channels that there are."""
     place, objects = f"training/{name}", Objects(home.s3)
-    s3.put_object(Bucket=facts.bucket, Key=f"{place}/code/pumice.tar.gz", Body=packed_code())
+    s3.put_object(Bucket=facts.bucket, Key=f"{place}/code/pumice.tar.gz", Body=packed_code(recipe.weights.four_bits))
     channels = ["code"]
     for channel_, word in (("train", recipe.data), ("validation", recipe.validation)):
         if word:
             path = objects.locate(word)
             s3.upload_file(str(path), facts.bucket, f"{place}/{channel_}/{path.name}")
             channels.append(channel_)
+    if isinstance(recipe.knobs, Pretrain):
+        # A new model starts from none.
+        return channels
     base = resolve.resolve(recipe.model, home)
     for path in sorted(base.folder.iterdir()):
         if path.is_file():
@@ -262,7 +278,7 @@ def describe(sagemaker: Any, name: str) -> dict[str, Any] | None:
     return found
 
 
-def follow(sagemaker: Any, name: str, tell: Callable[[str], None]) -> dict[str, Any]:
+def follow(sagemaker: Any, name: str, tell: Tell) -> dict[str, Any]:
     """Tell what changes until it ends."""
     told = ""
     while True:
@@ -277,6 +293,6 @@ def follow(sagemaker: Any, name: str, tell: Callable[[str], None]) -> dict[str, 
         time.sleep(PAUSE)
 
 
-def remove(facts: Facts, account: Account, tell: Callable[[str], None]) -> None:
+def remove(facts: Facts, account: Account, tell: Tell) -> None:
     """The role; what jobs left in the bucket goes with it."""
     Stack(account.client("cloudformation"), stack_name(facts)).delete(tell)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,8 @@ class Container:
     """The hyper-parameters, without those that SageMaker's own tools add."""
     hosts: tuple[str, ...]
     host: str
+    interface: str | None = None
+    """The network interface by which the machines reach each other."""
 
     @property
     def model(self) -> Path:
@@ -49,11 +52,17 @@ class Container:
         files = list(folder.iterdir())
         return files[0] if len(files) == 1 else folder
 
+    @property
+    def scratch(self) -> Path:
+        """What this machine keeps for itself, always at the same place: a plan names paths."""
+        return Path(tempfile.gettempdir()) / "pumice" / str(os.getuid()) / self.root.name
+
     def fail(self, reason: str) -> None:
-        """Say why; SageMaker shows it as the job's failure reason."""
+        """Say why; SageMaker shows it as the job's failure reason. The first stays: others follow from it."""
         path = self.root / "output" / "failure"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(reason[:FAILURE])
+        if not path.exists():
+            path.write_text(reason[:FAILURE])
 
 
 def read() -> Container:
@@ -64,7 +73,8 @@ def read() -> Container:
     settings = {key: str(value) for key, value in given.items() if not key.startswith("sagemaker_")}
     resources = configuration(root, "resourceconfig")
     host = resources.get("current_host", "localhost")
-    return Container(root, settings, tuple(sorted(resources.get("hosts", [host]))), host)
+    hosts = tuple(sorted(resources.get("hosts", [host])))
+    return Container(root, settings, hosts, host, resources.get("network_interface_name"))
 
 
 def configuration(root: Path, name: str) -> dict[str, Any]:

@@ -38,6 +38,7 @@ class Image:
 
     name: str
     carries: dict[str, str] = field(default_factory=dict)
+    python: str = ""
 
     def uri(self, region: str) -> str:
         """Where it is pulled from."""
@@ -47,9 +48,9 @@ class Image:
 
 LLAMA_CPP = Image("llama-cpp:server-sagemaker-cpu-v1")
 VLLM = Image("vllm:0.30.0-gpu-py312-cu130-ubuntu24.04-sagemaker")
-# The newest with transformers in it has 5.3.0, which is older than Pumice needs; this one gets its own.
-TRAIN_GPU = Image("pytorch-training:2.10.0-gpu-py313-cu130-ubuntu22.04-sagemaker", {"torch": "2.10.0"})
-TRAIN_CPU = Image("pytorch-training:2.10.0-cpu-py313-ubuntu22.04-sagemaker", {"torch": "2.10.0"})
+# The newest with transformers in it has 5.3.0 beside torch 2.9.0, both older than Pumice needs; these get their own.
+TRAIN_GPU = Image("pytorch-training:2.10.0-gpu-py313-cu130-ubuntu22.04-sagemaker", {"torch": "2.10.0"}, "3.13")
+TRAIN_CPU = Image("pytorch-training:2.10.0-cpu-py313-ubuntu22.04-sagemaker", {"torch": "2.10.0"}, "3.13")
 TRAINING = {("2.10", True): TRAIN_GPU, ("2.10", False): TRAIN_CPU}
 """By version of torch, and whether the instance has a GPU."""
 CONTEXT = 4096

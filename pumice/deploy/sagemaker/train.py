@@ -7,10 +7,8 @@ folder lies in the checkpoints, which SageMaker brings back after an interruptio
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import signal
-import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,13 +17,15 @@ from pumice import pipeline
 from pumice.config import Home
 from pumice.deploy.sagemaker.container import Container
 from pumice.errors import InputError, PumiceError, StoppedError
-from pumice.plan import decide
+from pumice.plan import Material, Plan, decide
 from pumice.records import Event, Job, JobState
 from pumice.registry.models import Registry
 from pumice.store.tables import open_database
 from pumice.train.recipe import Recipe, change
 
 JOB = "training"
+CHANNELS = ("data", "validation", "model")
+"""Keys of the recipe that the channels say."""
 
 
 def main(container: Container) -> int:
@@ -37,8 +37,13 @@ def main(container: Container) -> int:
 
     # SageMaker waits 120 seconds after it: time for one checkpoint.
     signal.signal(signal.SIGTERM, stop)
+    return ended(container, lambda: train(container, lambda: stopping[0]))
+
+
+def ended(container: Container, work: Callable[[], None]) -> int:
+    """Exit code of some work, of which SageMaker reads how it failed."""
     try:
-        train(container, lambda: stopping[0])
+        work()
     except StoppedError as stopped:
         print(f"{stopped.what} The job goes on from its checkpoint when it is started again.", flush=True)
     except PumiceError as error:
@@ -54,28 +59,26 @@ def main(container: Container) -> int:
 
 def train(container: Container, should_stop: Callable[[], bool]) -> None:
     """Train, and leave the artifact in /opt/ml/model. Raises a `PumiceError`."""
-    check_hosts(container)
-    recipe = recipe_of(container)
     home = home_of(container)
+    plan, material, job = planned(container, home)
+    put(pipeline.make(plan, material, job, home, tell, should_stop), container)
+
+
+def planned(container: Container, home: Home) -> tuple[Plan, Material, Job]:
+    """What the job will do: the plan in its folder, or a new one. Raises a `PumiceError`."""
+    recipe = recipe_of(container)
     job = Job(JOB, "train", JobState.RUNNING, recipe.model_dump(mode="json"), datetime.now(UTC))
     (home.jobs / JOB).mkdir(exist_ok=True)
     database = open_database(home.database)
     try:
-        plan, material = decide(job, home, Registry(database, home))
-        made = pipeline.make(plan, material, job, home, tell, should_stop)
+        return *decide(job, home, Registry(database, home)), job
     finally:
         database.dispose()
+
+
+def put(made: pipeline.Outcome, container: Container) -> None:
+    """What is in /opt/ml/model is the job's result."""
     shutil.copytree(made.artifact, container.model, dirs_exist_ok=True)
-
-
-def check_hosts(container: Container) -> None:
-    """Raise `InputError` for more machines than the loop uses."""
-    if len(container.hosts) > 1:
-        raise InputError(
-            f"The job has {len(container.hosts)} machines, and training uses one.",
-            "The loop trains on one GPU; the others would be paid for and do nothing.",
-            "Start it with InstanceCount 1.",
-        )
 
 
 def recipe_of(container: Container) -> Recipe:
@@ -83,8 +86,8 @@ def recipe_of(container: Container) -> Recipe:
     data = container.channel("train")
     if data is None:
         raise InputError("The job has no channel `train`.", "It holds the data to train on.", "Add it.")
-    named = {"data": str(data), "validation": container.channel("validation"), "model": base_of(container)}
-    settings = {**container.settings, **{key: str(value) for key, value in named.items() if value}}
+    named = zip(CHANNELS, (data, container.channel("validation"), base_of(container)), strict=True)
+    settings = {**container.settings, **{key: str(value) for key, value in named if value}}
     return change(Recipe.from_data(data), settings)
 
 
@@ -94,11 +97,13 @@ def base_of(container: Container) -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def home_of(container: Container) -> Home:
-    """A home of this container's own, always at the same place: a plan names paths."""
-    place = Path(tempfile.gettempdir()) / "pumice" / str(os.getuid()) / container.root.name
-    home = Home(place)
+def home_of(container: Container, rank: int = 0) -> Home:
+    """A home of this container's own; the jobs of its first process lie in the checkpoints."""
+    home = Home(container.scratch / f"process-{rank}" if rank else container.scratch)
     home.root.mkdir(parents=True, exist_ok=True)
+    if rank:
+        home.jobs.mkdir(exist_ok=True)
+        return home
     container.checkpoints.mkdir(parents=True, exist_ok=True)
     home.jobs.unlink(missing_ok=True)
     home.jobs.symlink_to(container.checkpoints, target_is_directory=True)
