@@ -22,7 +22,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ import boto3
 import botocore.session
 from botocore.validate import ParamValidator
 from listening import Listening
+
+from pumice.api.aws.frames import event_frame
 
 ACCOUNT, REGION = "000000000000", "us-east-1"
 QUOTAS = {
@@ -291,8 +293,8 @@ class SageMaker:
         del self.records["endpoint"][asked["EndpointName"]]
         return {}
 
-    def invoke(self, name: str, target: str | None, body: bytes) -> tuple[str, bytes]:
-        """Which variant answered, and what."""
+    def invoke(self, name: str, target: str | None, body: bytes) -> tuple[str, Any]:
+        """Which variant answers, and its answer, open."""
         variants = self.variants.get(name)
         if not variants:
             raise Refusal(f"Endpoint {name} of account {ACCOUNT} not found.", "ValidationError")
@@ -303,8 +305,7 @@ class SageMaker:
             f"{variants[key].url}/invocations", body, {"content-type": "application/json"}, method="POST"
         )
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                return key, answer.read()
+            return key, urllib.request.urlopen(request, timeout=60)
         except urllib.error.HTTPError as error:
             raise Refusal(
                 f"Received server error ({error.code}) from primary: {error.read()!r}", "ModelError"
@@ -381,13 +382,20 @@ class Double(Listening):
         self.stacks = stacks
         self.listen()
 
-    def answer(self, path: str, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
+    def answer(
+        self, path: str, headers: dict[str, str], body: bytes
+    ) -> tuple[int, dict[str, str], bytes | Iterator[bytes]]:
         named = {key.lower(): value for key, value in headers.items()}
         try:
             if path.startswith("/endpoints/"):
                 target = named.get("x-amzn-sagemaker-target-variant")
-                variant, said = self.sagemaker.invoke(path.split("/")[2], target, body)
-                return 200, {"content-type": "application/json", "x-Amzn-Invoked-Production-Variant": variant}, said
+                _, _, name, how = path.split("/")
+                variant, said = self.sagemaker.invoke(name, target, body)
+                told = {"x-Amzn-Invoked-Production-Variant": variant}
+                if how == "invocations-response-stream":
+                    return 200, {**told, "content-type": "application/vnd.amazon.eventstream"}, framed(said)
+                with said:
+                    return 200, {**told, "content-type": "application/json"}, said.read()
             service, _, operation = named.get("x-amz-target", ".").partition(".")
             if service not in self.models:
                 raise Refusal(f"Unknown service {service}", "UnknownOperationException")
@@ -415,3 +423,10 @@ class Double(Listening):
     def close(self) -> None:
         super().close()
         self.sagemaker.end()
+
+
+def framed(said: Any) -> Iterator[bytes]:
+    """An answer as the parts of a stream, as they come from the container."""
+    with said:
+        while part := said.read1():
+            yield event_frame("PayloadPart", part)

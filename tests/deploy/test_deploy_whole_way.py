@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -9,17 +10,20 @@ import sys
 import time
 import urllib.error
 import urllib.request
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
 from cloud import Cloud
+from lambda_loop import Gateway, Loop, unpack
 from typer.testing import CliRunner
 
 from pumice.cli import app
 from pumice.config import Home
-from pumice.deploy.aws import stacks
+from pumice.deploy.aws import code, stacks
 from pumice.registry.imports import import_model
 from pumice.registry.models import Registry
 from pumice.store.tables import open_database
@@ -64,7 +68,7 @@ def ask(url: str, body: Any, key: str = "", raw: bytes | None = None) -> tuple[i
         return error.code, json.loads(error.read() or b"{}")
 
 
-def test_the_whole_way(run: Run, account: Cloud) -> None:
+def test_the_whole_way(run: Run, account: Cloud, tools: Path, tmp_path: Path) -> None:
     said = run("plan", "--model", "faq@1", "--image", "pumice:test", "--instance", "ml.c5.xlarge")
     assert "$0.204" in said and "ml.c5.xlarge for endpoint usage" in said and "Nothing was changed" in said
     assert not buckets(account)
@@ -94,6 +98,7 @@ def test_the_whole_way(run: Run, account: Cloud) -> None:
     example = [sys.executable, str(Path(__file__).parents[2] / "examples" / "aws_client.py")]
     assert subprocess.run(example, env=told, capture_output=True, text=True, check=True).stdout.strip()
 
+    streamed(account, tools, tmp_path)
     denied(account, f"{url}/chat/completions", made["key"], question)
     compared(run, account, f"{url}/chat/completions", made["key"], question)
 
@@ -106,6 +111,28 @@ def test_the_whole_way(run: Run, account: Cloud) -> None:
     assert "faq is gone" in said
     assert not buckets(account)
     assert not account.double.sagemaker.records["endpoint"] and not account.double.sagemaker.records["model"]
+
+
+def streamed(account: Cloud, tools: Path, folder: Path) -> None:
+    """The container's own words through SageMaker, function and gateway to OpenAI's client, as they are made."""
+    with zipfile.ZipFile(io.BytesIO(code.packed()[1])) as packed:
+        unpack(packed, folder)
+    told = {"ENDPOINT_NAME": "pumice-faq", "TABLE_NAME": "pumice-faq-requests"}
+    loop = Loop(tools / "python", folder, "app.handler", {**account.environment, **told}, "runtime.sh")
+    gateway, before = Gateway(loop), rows(account)
+    try:
+        client = openai.OpenAI(base_url=f"{gateway.url}/v1", api_key="-", max_retries=0)
+        asked: Any = [{"role": "user", "content": "hi"}]
+        whole = client.chat.completions.create(model="deployed", messages=asked, max_tokens=8, temperature=0)
+        pieces = list(
+            client.chat.completions.create(model="deployed", messages=asked, max_tokens=8, temperature=0, stream=True)
+        )
+    finally:
+        gateway.close()
+        loop.end()
+    assert len(pieces) > 2 and pieces[-1].choices[0].finish_reason
+    assert "".join(each.choices[0].delta.content or "" for each in pieces) == whole.choices[0].message.content
+    assert rows(account) == before + 2
 
 
 def denied(account: Cloud, url: str, key: str, question: Any) -> None:
