@@ -1,7 +1,7 @@
 """SageMaker without AWS: jobs run Pumice's training container as a process, endpoints run its serving container, one
 process a variant, and requests go to them by weight. Service Quotas and Budgets too, which no emulator has.
 
-Requests are validated by botocore's own models. What is not here: inference components, async, several machines.
+Requests are validated by botocore's own models. What is not here: inference components, several machines.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from pumice.api.aws.frames import event_frame
 ACCOUNT, REGION = "000000000000", "us-east-1"
 QUOTAS = {
     "ml.c5.xlarge for endpoint usage": 4.0,
+    "ml.c5.xlarge for training job usage": 4.0,
     "ml.m5.xlarge for endpoint usage": 0.0,
     "ml.m5.xlarge for training job usage": 4.0,
     "ml.m5.xlarge for spot training job usage": 4.0,
@@ -311,6 +313,39 @@ class SageMaker:
                 f"Received server error ({error.code}) from primary: {error.read()!r}", "ModelError"
             ) from error
 
+    def queue(self, name: str, location: str) -> dict[str, str]:
+        """Where the answer of an asynchronous endpoint will lie; it is asked in a thread of its own."""
+        asked = self.asynchronous(name)
+        if asked is None:
+            raise Refusal(f"Endpoint {name} is not asynchronous.", "ValidationError")
+        id_ = uuid.uuid4().hex
+        answer, failure = f"{asked['S3OutputPath']}{id_}.out", f"{asked['S3FailurePath']}{id_}-error.out"
+
+        def ask() -> None:
+            try:
+                with self.invoke(name, None, self.object(location))[1] as said:
+                    self.object(answer, said.read())
+            except Refusal as refusal:
+                self.object(failure, refusal.message.encode())
+
+        threading.Thread(target=ask, daemon=True).start()
+        return {"X-Amzn-SageMaker-OutputLocation": answer, "X-Amzn-SageMaker-FailureLocation": failure}
+
+    def asynchronous(self, name: str) -> dict[str, str] | None:
+        """Where an asynchronous endpoint puts its answers; None for one that is none."""
+        config = self.get("endpoint-config", self.get("endpoint", name)["EndpointConfigName"])
+        found: dict[str, str] | None = config.get("AsyncInferenceConfig", {}).get("OutputConfig")
+        return found
+
+    def object(self, uri: str, content: bytes | None = None) -> bytes:
+        """Read one of S3's, or write it."""
+        bucket, _, key = uri.removeprefix("s3://").partition("/")
+        if content is not None:
+            self.s3.put_object(Bucket=bucket, Key=key, Body=content)
+            return content
+        read: bytes = self.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+        return read
+
     # Registry
 
     def CreateModelPackageGroup(self, asked: dict[str, Any]) -> dict[str, Any]:
@@ -390,6 +425,11 @@ class Double(Listening):
             if path.startswith("/endpoints/"):
                 target = named.get("x-amzn-sagemaker-target-variant")
                 _, _, name, how = path.split("/")
+                if how == "async-invocations":
+                    location = named["x-amzn-sagemaker-inputlocation"]
+                    return 202, self.sagemaker.queue(name, location), b'{"InferenceId": "1"}'
+                if name in self.sagemaker.records["endpoint"] and self.sagemaker.asynchronous(name):
+                    raise Refusal(f"Endpoint {name} is asynchronous.", "ValidationError")
                 variant, said = self.sagemaker.invoke(name, target, body)
                 told = {"x-Amzn-Invoked-Production-Variant": variant}
                 if how == "invocations-response-stream":

@@ -25,6 +25,8 @@ from pumice.deploy.aws.api import function, requests_table
 from pumice.deploy.aws.facts import Facts
 
 TABLE = "pumice-fun-requests"
+CUT = b"cut"
+"""A part that never comes: the connection ends instead."""
 
 
 class Model(Listening):
@@ -44,6 +46,8 @@ class Model(Listening):
         for at, part in enumerate(self.parts):
             if at:
                 assert self.going_on.wait(20), "nobody has read the first part"
+            if part == CUT:
+                raise ConnectionAbortedError
             yield part
 
     def answer(
@@ -256,6 +260,7 @@ def test_who_asks_for_usage_gets_it(client: openai.OpenAI, model: Model) -> None
         (frames(b"data: no json\n\n"), "failed on this request"),
         (frames(b"data: 3\n\n"), "its log says why"),
         ([], "before the end"),
+        ([CUT], "broke off"),
         ([b"no frame at all, but longer than a prelude"], "its log says why"),
     ],
 )

@@ -216,6 +216,12 @@ def check_taken(facts: Facts, account: Account) -> None:
     for name in (facts.endpoint_stack, facts.api_stack):
         stack = Stack(cloudformation, name)
         check_whole(stack)
+        if name not in facts.stacks and stack.describe():
+            raise ConflictError(
+                f"{facts.name} has an API, which cannot ask an asynchronous endpoint.",
+                "Such an endpoint answers through S3, after minutes where its machine must start.",
+                f"Choose another --name, or remove it first: pumice deploy aws destroy {facts.name}",
+            )
         if found := stack.describe():
             ours = any(each["Key"] == PLAN_TAG for each in found.get("Tags", []))
             if not ours:
@@ -272,6 +278,14 @@ def listed(facts: Facts, machine: prices.Machine | None) -> list[Resource]:
         Resource("IAM roles", "one a function and one for the container, each with the few actions that it needs"),
         Resource("SNS topic, two alarms", "speak when answers fail or become slow"),
         Resource(f"Budget of ${facts.budget} a month", "speaks at 80 % of it; the default is on", note="free"),
+    ]
+    if facts.mode == "real-time":
+        made.append(Resource("Lambda function and a clock", "deletes the endpoint when nobody asks", note="free"))
+    if facts.mode == "async":
+        made.append(Resource("Queue, scaling, an alarm", "start a machine for the first request, and stop it after"))
+        return made
+    return [
+        *made,
         Resource(
             "API Gateway, key, usage plan",
             "who may ask, and how often",
@@ -288,9 +302,6 @@ def listed(facts: Facts, machine: prices.Machine | None) -> list[Resource]:
             "CloudFront and a private bucket", "a page to ask the model from a browser", note="free up to 1 TB a month"
         ),
     ]
-    if facts.mode == "real-time":
-        made.insert(-6, Resource("Lambda function and a clock", "deletes the endpoint when nobody asks", note="free"))
-    return made
 
 
 def save(plan: Plan, path: Path) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 ENDPOINT = os.environ["ENDPOINT_NAME"]
 LOG_BODIES = os.environ.get("LOG_BODIES") == "1"
@@ -226,9 +226,12 @@ def asking(id_: str) -> Iterator[None]:
     except ValueError as error:
         complain(id_, "answer of another shape", error)
         raise Refused(*REFUSALS["ModelError"]) from error
-    except (BotoCoreError, HTTPError) as error:
+    except (BotoCoreError, ReadTimeoutError) as error:
         complain(id_, "the endpoint did not answer", error)
         raise Refused(504, "timeout", f"The model did not answer in {SECONDS} seconds.") from error
+    except HTTPError as error:
+        complain(id_, "the answer broke off", error)
+        raise Refused(*REFUSALS["InternalStreamFailure"]) from error
 
 
 def feedback(body: dict[str, Any]) -> dict[str, Any]:
