@@ -81,9 +81,11 @@ def aws_plan(
     profile: Profile = None,
     region: Region = None,
     instance: Annotated[str | None, typer.Option(help="By default the cheapest that holds the model.")] = None,
-    real_time: Annotated[bool, typer.Option("--real-time", help="One machine all the time; the default.")] = False,
     serverless: Annotated[bool, typer.Option("--serverless", help="No machine; CPU, 6 GB at most.")] = False,
-    asynchronous: Annotated[bool, typer.Option("--async", help="Through a queue; no machine while idle.")] = False,
+    asynchronous: Annotated[
+        bool | None,
+        typer.Option("--async/--real-time", help="Through a queue, no machine while idle; or at once, the default."),
+    ] = None,
     image: Annotated[str | None, typer.Option(help="An image with Pumice in it, instead of AWS's own.")] = None,
     email: Annotated[str, typer.Option(help="Who is told of alarms and the budget.")] = "",
     out: Annotated[Path, typer.Option(help="Where the plan is written.")] = Path("plan.json"),
@@ -93,7 +95,7 @@ def aws_plan(
     from pumice import show_deploy
     from pumice.deploy.aws import plan as plans
 
-    if real_time + serverless + asynchronous > 1:
+    if serverless and asynchronous is not None:
         raise typer.BadParameter("Choose one of --real-time, --serverless and --async.")
     registry, home = open_registry()
     wanted = plans.Wanted(

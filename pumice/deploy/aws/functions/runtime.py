@@ -8,8 +8,8 @@ from __future__ import annotations
 import base64
 import importlib
 import json
+import logging
 import os
-import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from http.client import HTTPConnection
@@ -37,7 +37,7 @@ def main() -> None:
         module, _, name = os.environ["_HANDLER"].rpartition(".")
         handler: Handler = getattr(importlib.import_module(module), name)
     except Exception as error:
-        traceback.print_exc()
+        logging.exception("the handler cannot be loaded")
         report(f"{API}/init/error", error)
         raise SystemExit(1) from error
     while True:
@@ -57,7 +57,7 @@ def serve(handler: Handler) -> None:
     try:
         answer = handler(asked, Context(id_))
     except Exception as error:
-        traceback.print_exc()
+        logging.exception("request %s", id_)
         report(f"{API}/invocation/{id_}/error", error)
         return
     send(f"{API}/invocation/{id_}/response", answer)
@@ -82,7 +82,7 @@ def send(path: str, answer: dict[str, Any]) -> None:
             connection.send(chunk(piece))
     except Exception as error:
         # The status is sent; a trailer still tells Lambda that the function failed.
-        traceback.print_exc()
+        logging.exception("in the middle of an answer")
         told = base64.b64encode(json.dumps(described(error)).encode()).decode()
         end = f"{ERROR_TYPE}: {type(error).__name__}\r\n{ERROR_BODY}: {told}\r\n"
     connection.send(f"0\r\n{end}\r\n".encode())
