@@ -241,6 +241,7 @@ def test_an_answer_comes_as_it_is_made_and_leaves_one_row(client: openai.OpenAI,
     (rest,) = list(answer)
     assert rest.choices[0].delta.content == " indeed"
     assert answer.response.headers["x-variant"] == "B" and model.asked["stream_options"] == {"include_usage": True}
+    assert "model" not in model.asked
     row = row_of(cloud, answer.response.headers["x-request-id"])
     assert (row["status"], row["variant"], row["input_tokens"], row["output_tokens"]) == ("200", "B", "3", "2")
     assert 0 <= int(row["first_milliseconds"]) <= int(row["milliseconds"])

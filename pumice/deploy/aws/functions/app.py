@@ -117,7 +117,8 @@ def checked(body: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
         raise Refused(400, "invalid_request", f'"max_tokens" is a whole number from 1 to {MOST_TOKENS:,}.')
     if body.get("variant") not in (None, "", "A", "B"):
         raise Refused(400, "invalid_request", '"variant" is "A" or "B".')
-    asked = {key: value for key, value in body.items() if key not in ("prompt", "variant")}
+    # There is one model behind an endpoint, and vLLM refuses any other name for it than its own.
+    asked = {key: value for key, value in body.items() if key not in ("prompt", "variant", "model")}
     asked |= {"messages": messages or [{"role": "user", "content": prompt}], "max_tokens": tokens}
     return asked, {"TargetVariant": body["variant"]} if body.get("variant") else {}
 
