@@ -30,8 +30,8 @@ def dollars(hourly: float) -> tuple[str, str]:
     return (f"${hourly:.3f}", f"${hourly * HOURS:,.0f}") if hourly else ("", "")
 
 
-def plan(made: Plan, out: Path) -> None:
-    """Everything that will be there, what it costs, and what stands in the way; the file is the same as JSON."""
+def plan(made: Plan) -> None:
+    """Everything that will be there, what it costs, and what stands in the way."""
     facts = made.facts
     rows = [(each.what, each.why, *dollars(each.hourly), each.note) for each in made.resources]
     table(
@@ -40,7 +40,8 @@ def plan(made: Plan, out: Path) -> None:
     say(f"Runs all the time: {' or '.join(dollars(made.hourly)) or 'nothing'} a month, by the list of {made.priced}.")
     say(f"Memory: the model needs {made.needs:.1f} GB, there are {made.has:g}.")
     needed(made.quotas)
-    unchanged(out)
+    if facts.mode == "async":
+        say(f"It is asked through S3 and has no address: pumice deploy aws invoke {facts.name} 'How are you?'")
 
 
 def training(made: TrainingPlan) -> None:
@@ -77,8 +78,11 @@ def made(plan: Plan, found: Made, as_json: bool) -> None:
         document(found.to_json())
         return
     name = plan.facts.name
-    say(f"{name} answers at {found.url}/chat/completions with the header x-api-key: {found.key}")
-    say(f"Page: {found.page}")
+    if found.url:
+        say(f"{name} answers at {found.url}/chat/completions with the header x-api-key: {found.key}")
+        say(f"Page: {found.page}")
+    if plan.facts.adapters:
+        say(f'A request\'s "model" names its version: {", ".join(plan.facts.components)}')
     say(f"Ask it: pumice deploy aws invoke {name} 'How are you?'    Remove it: pumice deploy aws destroy {name}")
 
 
@@ -89,13 +93,16 @@ def status(facts: Facts, found: Status, as_json: bool) -> None:
         return
     models = {str(each.name): each.model for each in facts.variants}
     shares = [f"{name} {models.get(name, '?')} {share:.0%}" for name, share in found.variants.items()]
+    if facts.adapters:
+        shares = [f"{len(facts.adapters)} versions over {models['A']}"]
     rows: list[tuple[str, Any]] = [
         ("endpoint", " · ".join([found.endpoint, *shares])),
         *found.stacks.items(),
-        ("API", found.url),
-        ("page", found.page),
-        ("requests of the last hour", str(found.requests)),
     ]
+    if facts.adapters:
+        rows.append(("versions", ", ".join(facts.components)))
+    if facts.mode != "async":
+        rows += [("API", found.url), ("page", found.page), ("requests of the last hour", str(found.requests))]
     table(f"{facts.name} in {facts.region}", ("Part", "State"), rows)
 
 

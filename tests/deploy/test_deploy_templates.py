@@ -2,39 +2,50 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import subprocess
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cloud import Cloud
 
 from pumice.deploy import aws
 from pumice.deploy.aws import bedrock, code, training
 from pumice.deploy.aws.api import api_stack
 from pumice.deploy.aws.endpoint import endpoint_stack
-from pumice.deploy.aws.facts import Facts, Mode, Variant
+from pumice.deploy.aws.facts import Adapter, Facts, Mode, Variant
 from pumice.deploy.aws.template import Template, body
 from pumice.errors import InputError
 
 A = Variant("A", "faq@3", "s3://bucket/models/a/model.tar.gz", 0.9)
 B = Variant("B", "faq@4", "s3://bucket/models/b/", 0.1)
 
+ADAPTERS = (
+    Adapter("faq@3", "s3://bucket/models/faq-3/model.tar.gz"),
+    Adapter("a_very_long_name_of_a_model@12", "s3://bucket/models/long/model.tar.gz"),
+)
+
 
 def facts(mode: Mode = "real-time", **changes: Any) -> Facts:
     instance = "" if mode == "serverless" else "ml.g5.xlarge"
     made = Facts("faq", "123456789012", "us-east-1", mode, instance, "image/vllm:1", (A, B), {"K": "v"}, "code/1.zip")
-    return replace(made, email="me@example.com", **changes)
+    return replace(made, **{"email": "me@example.com", **changes})
 
 
 def every() -> dict[str, Template]:
     modes: tuple[Mode, ...] = ("real-time", "serverless", "async")
     made = {f"endpoint-{mode}": endpoint_stack(facts(mode)) for mode in modes}
+    shared = facts(variants=(A,), adapters=ADAPTERS, image="1.dkr.ecr.us-east-1.amazonaws.com/vllm:1")
     return {
         **made,
+        "endpoint-adapters": endpoint_stack(shared),
+        "api-adapters": api_stack(shared),
         "api": api_stack(facts()),
         "import": bedrock.import_stack(facts()),
         "training": training.training_stack(facts()),
@@ -80,6 +91,7 @@ def test_no_role_may_do_everything() -> None:
         if statement["Resource"] == "*":
             # AWS knows no narrower resource for these.
             known = {"ecr:GetAuthorizationToken", "cloudwatch:PutMetricData", "cloudwatch:GetMetricStatistics"}
+            known.add("sagemaker:ListInferenceComponents")
             assert set(statement["Action"]) <= known, name
 
 
@@ -115,8 +127,46 @@ def test_nobody_asks_without_a_key() -> None:
         assert method["HttpMethod"] == "OPTIONS" or method["ApiKeyRequired"], name
 
 
+def test_answers_stream_through_the_keyed_api_and_every_wait_ends_before_the_next(
+    account: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ENDPOINT_NAME", "pumice-faq")
+    monkeypatch.setenv("TABLE_NAME", "pumice-faq-requests")
+    from pumice.deploy.aws.functions import app
+
+    ((_, function),) = (each for each in resources("AWS::Lambda::Function") if each[0] == "api/Function")
+    posts = [each["Integration"] for _, each in resources("AWS::ApiGateway::Method") if each["HttpMethod"] == "POST"]
+    assert posts
+    for each in posts:
+        assert each["ResponseTransferMode"] == "STREAM"
+        assert each["Uri"]["Fn::Sub"].endswith("/2021-11-15/functions/${Function.Arn}/response-streaming-invocations")
+        assert app.LONGEST_STREAM + app.SECONDS < function["Timeout"] < each["TimeoutInMillis"] / 1000 <= 15 * 60
+    wrapper = Path(function["Environment"]["Variables"]["AWS_LAMBDA_EXEC_WRAPPER"])
+    with zipfile.ZipFile(io.BytesIO(code.packed()[1])) as packed:
+        assert str(wrapper.parent) == "/var/task" and packed.getinfo(wrapper.name).external_attr >> 16 & 0o111
+
+
+def test_adapters_stand_on_a_base_that_is_there_and_the_gateway_asks_no_other_component() -> None:
+    made = every()
+    components = {
+        name: each
+        for name, each in made["endpoint-adapters"]["Resources"].items()
+        if each["Type"] == "AWS::SageMaker::InferenceComponent"
+    }
+    base = components.pop("BaseComponent")["Properties"]
+    assert len(components) == 2 and base["Specification"]["ModelName"] == {"Fn::GetAtt": ["ModelA", "ModelName"]}
+    for each in components.values():
+        over = each["Properties"]["Specification"]["BaseInferenceComponentName"]
+        assert over == base["InferenceComponentName"] and each["DependsOn"] == ["BaseComponent"]
+        assert len(each["Properties"]["InferenceComponentName"]) <= 63
+    variables = made["api-adapters"]["Resources"]["Function"]["Properties"]["Environment"]["Variables"]
+    named = json.loads(variables["COMPONENTS"])
+    assert set(named.values()) == {each["Properties"]["InferenceComponentName"] for each in components.values()}
+    assert set(named) == {each.model for each in ADAPTERS}
+
+
 def test_cloudfront_alone_reads_the_page_over_tls() -> None:
-    ((_, distribution),) = resources("AWS::CloudFront::Distribution")
+    _, distribution = next(resources("AWS::CloudFront::Distribution"))
     (origin,) = distribution["DistributionConfig"]["Origins"]
     assert origin["OriginAccessControlId"] == {"Fn::GetAtt": ["OriginAccess", "Id"]}
     assert distribution["DistributionConfig"]["DefaultCacheBehavior"]["ViewerProtocolPolicy"] == "redirect-to-https"
@@ -154,7 +204,7 @@ def test_the_policy_in_the_documents_has_every_service_that_is_called_and_no_wil
     assert len(actions) == len(set(actions)) > 100 and not any("*" in action for action in actions)
     code = Path(aws.__file__).parent.rglob("*.py")
     called = {name for file in code for name in re.findall(r'client\("([\w-]+)"\)', file.read_text())}
-    named = {"sagemaker-runtime": "sagemaker", "service-quotas": "servicequotas"}
+    named = {"sagemaker-runtime": "sagemaker", "bedrock-runtime": "bedrock", "service-quotas": "servicequotas"}
     made = {"cloudfront", "sns", "events", "budgets"}
     assert len(called) > 10
     assert {named.get(name, name) for name in called} | made <= {action.partition(":")[0] for action in actions}
@@ -163,4 +213,5 @@ def test_the_policy_in_the_documents_has_every_service_that_is_called_and_no_wil
 def test_facts_come_back_from_json() -> None:
     from dataclasses import asdict
 
-    assert Facts.from_json(json.loads(json.dumps(asdict(facts())))) == facts()
+    for made in (facts(), facts(variants=(A,), adapters=ADAPTERS)):
+        assert Facts.from_json(json.loads(json.dumps(asdict(made)))) == made

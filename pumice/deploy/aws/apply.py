@@ -6,8 +6,10 @@ Interrupted, it goes on where it was when it is run again; failed, it takes back
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -33,7 +35,7 @@ WHOLE = ("CREATE_COMPLETE", "UPDATE")
 
 @dataclass(frozen=True)
 class Made:
-    """Where it answers."""
+    """Where it answers; all "" for an asynchronous endpoint, which is asked through S3."""
 
     url: str
     key: str
@@ -50,8 +52,8 @@ def apply(plan: Plan, account: Account, registry: Registry, home: Home, tell: Te
     facts = plan.facts
     with heard():
         check_current(plan, account)
-        # The API is made last: once it is there, people ask this deployment, and no failure may take it away.
-        fresh = not plan.before and not state(facts, account).get(facts.api_stack, "").startswith(WHOLE)
+        # The last stack: once it is there, people ask this deployment, and no failure may take it away.
+        fresh = not plan.before and not state(facts, account).get(facts.stacks[-1], "").startswith(WHOLE)
     documents = Documents(registry.database)
     Deployed(facts, plan.profile, facts.image if plan.engine == "pumice" else None).keep(documents)
     try:
@@ -81,9 +83,8 @@ def build(plan: Plan, account: Account, registry: Registry, home: Home, tell: Te
     key, packed = code.packed()
     s3.put_object(Bucket=facts.bucket, Key=key, Body=packed)
     tell("Models")
-    for variant in facts.variants:
-        subject = artifacts.find(variant.model, registry, home)
-        artifacts.send(subject, plan.engine, variant.data, s3, home.cache, tell)
+    for lay, address in files(plan, registry, home):
+        artifacts.send(lay, address, s3, home.cache, tell)
     tags = [*facts.tags, {"Key": PLAN_TAG, "Value": plan.id}]
     tell("Endpoint (its machine takes 5 to 15 minutes)")
     stack = Stack(cloudformation, facts.endpoint_stack)
@@ -91,11 +92,26 @@ def build(plan: Plan, account: Account, registry: Registry, home: Home, tell: Te
         # Switched off while idle: CloudFormation does not know, and would find nothing to change.
         stack.delete(tell)
     stack.apply(body(endpoint_stack(facts)), tags, plan.id, tell)
+    if facts.mode == "async":
+        return Made("", "", "")
     tell("API")
     outputs = Stack(cloudformation, facts.api_stack).apply(body(api_stack(facts)), tags, plan.id, tell)
     put_page(s3, outputs)
     found = account.client("apigateway").get_api_key(apiKey=outputs["KeyId"], includeValue=True)
     return Made(outputs["Url"], found["value"], outputs["PageUrl"])
+
+
+def files(plan: Plan, registry: Registry, home: Home) -> Iterator[tuple[Callable[[Path], None], str]]:
+    """What is sent: how it is laid, and where to."""
+    facts = plan.facts
+    if facts.adapters:
+        base, versions = artifacts.several([each.model for each in facts.adapters], registry, home)
+        yield partial(artifacts.lay, base, plan.engine), facts.variants[0].data
+        for version, adapter in zip(versions, facts.adapters, strict=True):
+            yield partial(artifacts.lay_adapter, version), adapter.data
+        return
+    for variant in facts.variants:
+        yield partial(artifacts.lay, artifacts.find(variant.model, registry, home), plan.engine), variant.data
 
 
 def answering(facts: Facts, account: Account) -> bool:
