@@ -61,7 +61,11 @@ def two(cases: dict[str, Case], tmp_path_factory: pytest.TempPathFactory) -> lis
         (root / rank).mkdir()
         words = [sys.executable, SCRIPT, root / "cases", root / rank]
         running.append(subprocess.Popen(words, env={**os.environ, **told, "RANK": rank, "LOCAL_RANK": rank}))
-    assert [each.wait(300) for each in running] == [0, 0]
+    try:
+        assert [each.wait(300) for each in running] == [0, 0]
+    finally:
+        for each in running:
+            each.kill()
     return [pickle.loads((root / rank / "found.pickle").read_bytes()) | {"folder": root / rank} for rank in ("0", "1")]
 
 
