@@ -38,6 +38,8 @@ def plan(made: Plan, out: Path) -> None:
     for quota in made.quotas:
         have = "the account could not be asked" if quota.value is None else f"the account has {quota.value:g}"
         say(f"Quota {quota.name!r}: needs {quota.needed:g}, {have}. More: {quota.ask}")
+    if not facts.page:
+        say("Without a page: the console is not built here. Build it (make install, with Node 20.19), then plan again.")
     say(f"Nothing was changed. Make it: pumice deploy aws apply {out}")
 
 
@@ -48,7 +50,8 @@ def made(plan: Plan, found: Made, as_json: bool) -> None:
         return
     name = plan.facts.name
     say(f"{name} answers at {found.url}/chat/completions with the header x-api-key: {found.key}")
-    say(f"Page: {found.page}")
+    if found.page:
+        say(f"Page: {found.page}, which asks for the same key")
     say(f"Ask it: pumice deploy aws invoke {name} 'How are you?'    Remove it: pumice deploy aws destroy {name}")
 
 
@@ -63,7 +66,7 @@ def status(facts: Facts, found: Status, as_json: bool) -> None:
         ("endpoint", " · ".join([found.endpoint, *shares])),
         *found.stacks.items(),
         ("API", found.url),
-        ("page", found.page),
+        ("page", found.page or "none"),
         ("requests of the last hour", str(found.requests)),
     ]
     table(f"{facts.name} in {facts.region}", ("Part", "State"), rows)

@@ -8,7 +8,6 @@ import zipfile
 from pathlib import Path
 
 FOLDER = Path(__file__).with_name("functions")
-PAGE = FOLDER / "index.html"
 
 
 def packed() -> tuple[str, bytes]:

@@ -53,6 +53,8 @@ class Facts:
     budget: int = 50
     """US dollars a month; at 80 % of it a mail is sent."""
     email: str = ""
+    page: bool = False
+    """Whether the console stands on CloudFront."""
     log_bodies: bool = False
     """Whether the request log keeps what was asked and answered."""
 

@@ -15,7 +15,7 @@ from typing import Any, Self
 from botocore.exceptions import ClientError
 
 from pumice.config import Home
-from pumice.deploy.aws import artifacts, code, prices, quotas
+from pumice.deploy.aws import artifacts, code, page, prices, quotas
 from pumice.deploy.aws.account import Account, heard, missing
 from pumice.deploy.aws.facts import PLAN_TAG, Facts, Mode, Variant
 from pumice.deploy.aws.quotas import Quota
@@ -130,7 +130,12 @@ def make(wanted: Wanted, account: Account, registry: Registry, home: Home) -> Pl
             memory=next((each for each in MEMORIES if each / 1024 >= needs), MEMORIES[-1]),
             email=wanted.email,
         )
-        facts = replace(facts, variants=variants(wanted, facts, engine, registry, home))
+        # A page that is there is not taken away because the console is not built on this machine.
+        facts = replace(
+            facts,
+            variants=variants(wanted, facts, engine, registry, home),
+            page=page.built() or page.there(facts, account),
+        )
         check_taken(facts, account)
         count = len(facts.variants)
         found = quotas.looked_up(quotas.needed(wanted.mode, facts.instance, count), account)
@@ -284,12 +289,17 @@ def listed(facts: Facts, machine: prices.Machine | None) -> list[Resource]:
             "kept for 30 days",
             note="about $3 a month for the dashboard past three",
         ),
-        Resource(
-            "CloudFront and a private bucket", "a page to ask the model from a browser", note="free up to 1 TB a month"
-        ),
     ]
     if facts.mode == "real-time":
-        made.insert(-6, Resource("Lambda function and a clock", "deletes the endpoint when nobody asks", note="free"))
+        made.insert(-5, Resource("Lambda function and a clock", "deletes the endpoint when nobody asks", note="free"))
+    if facts.page:
+        made.append(
+            Resource(
+                "CloudFront and a private bucket",
+                "the console's playground: ask the model from a browser",
+                note="free up to 1 TB a month",
+            )
+        )
     return made
 
 

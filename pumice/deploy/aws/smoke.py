@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pumice.deploy.aws.account import Account, heard
 from pumice.deploy.aws.apply import Made
 from pumice.deploy.aws.facts import Facts
+from pumice.deploy.aws.page import GATEWAY
 from pumice.deploy.aws.watch import invoke, status
 from pumice.errors import UnavailableError
 
@@ -37,14 +38,25 @@ def smoke(facts: Facts, made: Made, account: Account, tell: Tell) -> None:
         expect(url, "", 403, "without a key")
         answer = expect(url, made.key, 200, "with the key")
         expect(f"{made.url}/feedback", made.key, 200, "feedback", {"request_id": answer["request_id"], "score": 1})
-        try:
-            with urllib.request.urlopen(made.page, timeout=60) as page:
-                tell(f"CloudFront answers {page.status}")
-        except OSError as error:
-            raise UnavailableError(f"{made.page} did not answer: {error}.") from error
+        if made.page:
+            look(f"{made.page}/console/playground", tell)
+            expect(f"{made.page}/v1/chat/completions", "", 403, "without a key")
+            expect(f"{made.page}/v1/chat/completions", made.key, 200, "with the key")
         found = status(facts, account)
         tell(f"Status: {found.endpoint}, {found.requests} requests in the log")
     tell("Every door opens.")
+
+
+def look(url: str, tell: Tell) -> None:
+    """A page, under its policy. Raises `UnavailableError` for any other."""
+    try:
+        with urllib.request.urlopen(url, timeout=60) as answer:
+            said, policy = answer.read().decode(), answer.headers["content-security-policy"] or ""
+    except OSError as error:
+        raise UnavailableError(f"{url} did not answer: {error}.") from error
+    if GATEWAY not in said or "script-src 'self'" not in policy:
+        raise UnavailableError(f"{url} answered, and not with the console.", f"Its policy is {policy!r}.")
+    tell("CloudFront answers with the console")
 
 
 def expect(url: str, key: str, wanted: int, what: str, body: dict[str, object] | None = None) -> dict[str, str]:
