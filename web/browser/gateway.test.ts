@@ -43,7 +43,8 @@ test("sign in with the API's key, ask, read, and say whether it was good", async
   if (OUT) {
     await page.screenshot({ path: `${OUT}/gateway-1280.png`, fullPage: true });
     await page.setViewportSize({ width: 390, height: 844 });
-    await page.getByRole("navigation").waitFor({ state: "hidden" });
+    // The menu leaves slowly.
+    await page.waitForTimeout(1_000);
     await page.screenshot({ path: `${OUT}/gateway-390.png`, fullPage: true });
   }
 

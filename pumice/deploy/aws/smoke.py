@@ -24,7 +24,7 @@ UNPROVEN = (
     "that AWS's images start with the model and answer with it",
     "that CloudFormation takes what cfn-lint takes: SageMaker, scaling and the budget are in no emulator",
     "that an update moves over without a lost request, and an idle endpoint is deleted",
-    "that CloudFront serves the page over TLS",
+    "that CloudFront serves the page over TLS, and finds API Gateway by its name",
     "prices and quotas",
 )
 """What the tests do not show; this does, but for the last two, which take longer than it waits."""
