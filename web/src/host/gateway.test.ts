@@ -66,13 +66,15 @@ test("the gateway's refusals are sentences, whoever on the way refused", async (
   expect(await refused(gateway.enter("right"))).toMatchObject({ status: 0 });
 });
 
-test("a question is asked in one piece, and its answer can be rated by its name in the log", async () => {
+test("a question is asked as the gateway can answer it, what comes in one piece is read, and its answer can be rated by its name in the log", async () => {
   const answer = { model: "m", choices: [{ message: { content: "A stone." }, finish_reason: "stop" }], usage: { prompt_tokens: 5, completion_tokens: 3 } };
   answering(200, answer, { "x-request-id": "r-1" });
   const body = bodyOf("", [{ role: "user", content: "What is pumice?" }], { system: "", numbers: { temperature: "0" }, tools: "", schema: "" });
   const told = await chat(body, new AbortController().signal, () => {});
   expect(asked[0]).toMatchObject({ path: "/v1/chat/completions", headers: { "x-api-key": "" } });
-  expect(asked[0]?.body).toEqual({ messages: [{ role: "user", content: "What is pumice?" }], temperature: 0 });
+  expect(asked[0]?.body).toMatchObject({ messages: [{ role: "user", content: "What is pumice?" }], temperature: 0 });
+  expect(asked[0]?.body).not.toHaveProperty("model");
+  expect(Object.keys(asked[0]?.body ?? {}).includes("stream")).toBe(gateway.streams);
   expect(told).toMatchObject({ text: "A stone.", finish: "stop", inputTokens: 5, outputTokens: 3, firstAfter: null, request: "r-1" });
   answering(200, {});
   await gateway.rate?.("r-1", false);
