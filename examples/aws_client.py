@@ -10,6 +10,8 @@ from openai import OpenAI
 key = os.environ["KEY"]
 client = OpenAI(base_url=os.environ["URL"], api_key=key, default_headers={"x-api-key": key})
 answer = client.chat.completions.create(
-    model="deployed", messages=[{"role": "user", "content": "How do I reset my password?"}], max_tokens=64
+    model="deployed", messages=[{"role": "user", "content": "How do I reset my password?"}], max_tokens=64, stream=True
 )
-print(answer.choices[0].message.content)
+for piece in answer:
+    print(piece.choices[0].delta.content or "", end="", flush=True)
+print()

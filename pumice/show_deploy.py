@@ -26,8 +26,8 @@ def dollars(hourly: float) -> tuple[str, str]:
     return (f"${hourly:.3f}", f"${hourly * HOURS:,.0f}") if hourly else ("", "")
 
 
-def plan(made: Plan, out: Path) -> None:
-    """Everything that will be there, what it costs, and what stands in the way; the file is the same as JSON."""
+def plan(made: Plan) -> None:
+    """Everything that will be there, what it costs, and what stands in the way."""
     facts = made.facts
     rows = [(each.what, each.why, *dollars(each.hourly), each.note) for each in made.resources]
     table(
@@ -38,8 +38,14 @@ def plan(made: Plan, out: Path) -> None:
     for quota in made.quotas:
         have = "the account could not be asked" if quota.value is None else f"the account has {quota.value:g}"
         say(f"Quota {quota.name!r}: needs {quota.needed:g}, {have}. More: {quota.ask}")
-    if not facts.page:
+    if facts.mode == "async":
+        say(f"It is asked through S3 and has no address: pumice deploy aws invoke {facts.name} 'How are you?'")
+    elif not facts.page:
         say("Without a page: the console is not built here. Build it (make install, with Node 20.19), then plan again.")
+
+
+def unchanged(out: Path) -> None:
+    """What a plan ends with."""
     say(f"Nothing was changed. Make it: pumice deploy aws apply {out}")
 
 
@@ -49,7 +55,8 @@ def made(plan: Plan, found: Made, as_json: bool) -> None:
         document(found.to_json())
         return
     name = plan.facts.name
-    say(f"{name} answers at {found.url}/chat/completions with the header x-api-key: {found.key}")
+    if found.url:
+        say(f"{name} answers at {found.url}/chat/completions with the header x-api-key: {found.key}")
     if found.page:
         say(f"Page: {found.page}, which asks for the same key")
     say(f"Ask it: pumice deploy aws invoke {name} 'How are you?'    Remove it: pumice deploy aws destroy {name}")
@@ -65,10 +72,9 @@ def status(facts: Facts, found: Status, as_json: bool) -> None:
     rows: list[tuple[str, Any]] = [
         ("endpoint", " · ".join([found.endpoint, *shares])),
         *found.stacks.items(),
-        ("API", found.url),
-        ("page", found.page or "none"),
-        ("requests of the last hour", str(found.requests)),
     ]
+    if facts.mode != "async":
+        rows += [("API", found.url), ("page", found.page or "none"), ("requests of the last hour", str(found.requests))]
     table(f"{facts.name} in {facts.region}", ("Part", "State"), rows)
 
 

@@ -15,6 +15,7 @@ from pumice.errors import ConflictError, InputError
 if TYPE_CHECKING:
     from pumice.deploy.aws.account import Account
     from pumice.deploy.aws.facts import Facts
+    from pumice.deploy.aws.plan import Plan
     from pumice.store.documents import Documents
 
 app = typer.Typer(help="Put a model on machines that are rented.", no_args_is_help=True)
@@ -81,7 +82,10 @@ def aws_plan(
     region: Region = None,
     instance: Annotated[str | None, typer.Option(help="By default the cheapest that holds the model.")] = None,
     serverless: Annotated[bool, typer.Option("--serverless", help="No machine; CPU, 6 GB at most.")] = False,
-    asynchronous: Annotated[bool, typer.Option("--async", help="Through a queue; no machine while idle.")] = False,
+    asynchronous: Annotated[
+        bool | None,
+        typer.Option("--async/--real-time", help="Through a queue, no machine while idle; or at once, the default."),
+    ] = None,
     image: Annotated[str | None, typer.Option(help="An image with Pumice in it, instead of AWS's own.")] = None,
     email: Annotated[str, typer.Option(help="Who is told of alarms and the budget.")] = "",
     out: Annotated[Path, typer.Option(help="Where the plan is written.")] = Path("plan.json"),
@@ -91,8 +95,8 @@ def aws_plan(
     from pumice import show_deploy
     from pumice.deploy.aws import plan as plans
 
-    if serverless and asynchronous:
-        raise typer.BadParameter("--serverless and --async do not go together: a serverless endpoint has no queue.")
+    if serverless and asynchronous is not None:
+        raise typer.BadParameter("Choose one of --real-time, --serverless and --async.")
     registry, home = open_registry()
     wanted = plans.Wanted(
         model,
@@ -104,7 +108,8 @@ def aws_plan(
     )
     made = plans.make(wanted, account, registry, home)
     plans.save(made, out)
-    show_deploy.plan(made, out)
+    show_deploy.plan(made)
+    show_deploy.unchanged(out)
 
 
 @aws.command("apply")
@@ -156,11 +161,14 @@ def aws_logs(name: Deployed, minutes: Annotated[int, typer.Option(min=1, help="H
 def aws_invoke(name: Deployed, question: str) -> None:
     """Ask the endpoint, with your own AWS credentials."""
     facts, account = deployed(name)
+    from pumice import show
     from pumice.deploy.aws.account import heard
-    from pumice.deploy.aws.watch import invoke
+    from pumice.deploy.aws.invoke import invoke
 
     with heard():
-        typer.echo(invoke(facts, account, question))
+        for piece in invoke(facts, account, question, show.say):
+            typer.echo(piece, nl=False)
+    typer.echo()
 
 
 @aws.command("destroy")
@@ -190,6 +198,18 @@ def aws_destroy(
     show_deploy.destroyed(name, gone)
 
 
+def beside(facts: Facts, account: Account, candidate: str, weight: int) -> Plan:
+    """What is deployed, with a candidate next to it."""
+    from pumice.deploy.aws import deployments
+    from pumice.deploy.aws import plan as plans
+
+    registry, home = open_registry()
+    image = deployments.find(facts.name, documents()).image
+    model, instance = facts.variants[0].model, facts.instance or None
+    wanted = plans.Wanted(model, facts.name, facts.mode, instance, image, candidate, weight, facts.email)
+    return plans.make(wanted, account, registry, home)
+
+
 @aws.command("ab")
 def aws_ab(
     name: Deployed,
@@ -204,27 +224,20 @@ def aws_ab(
     """Start a comparison (--candidate), shift it (--weight), or say what it shows: better, worse or undecided."""
     facts, account = deployed(name)
     from pumice import show, show_deploy
-    from pumice.deploy.aws import ab, apply, deployments
-    from pumice.deploy.aws import plan as plans
+    from pumice.deploy.aws import ab, apply
     from pumice.deploy.aws.account import heard
 
     if not facts.variants:
         raise ConflictError(
             f"{name} has no endpoint.", fix="Plan one and apply it: pumice deploy aws plan --model NAME"
         )
+    ab.check_shape(facts)
     if candidate:
-        registry, home = open_registry()
-        image = deployments.find(name, documents()).image
-        model, instance = facts.variants[0].model, facts.instance or None
-        wanted = plans.Wanted(
-            model, name, facts.mode, instance, image, candidate, 10 if weight is None else weight, facts.email
-        )
-        made = plans.make(wanted, account, registry, home)
-        plans.save(made, Path("plan.json"))
-        show_deploy.plan(made, Path("plan.json"))
+        made = beside(facts, account, candidate, 10 if weight is None else weight)
+        show_deploy.plan(made)
         if not yes:
             typer.confirm("Make it?", abort=True, err=True)
-        show_deploy.made(made, apply.apply(made, account, registry, home, show.say), as_json)
+        show_deploy.made(made, apply.apply(made, account, *open_registry(), show.say), as_json)
         return
     with heard():
         if weight is not None:
@@ -292,22 +305,40 @@ def aws_bedrock_import(
 
 
 @aws.command("smoke")
-def aws_smoke(plan: Annotated[Path, typer.Argument(help="Of a small model; it is made, asked and removed.")]) -> None:
+def aws_smoke(
+    plan: Annotated[Path, typer.Argument(help="Of a small model; it is made, asked and removed.")],
+    ab: Annotated[bool, typer.Option("--ab", help="A second variant too; it needs a second machine.")] = False,
+    train: Annotated[Path | None, typer.Option(help="Train on this file there too, on the plan's machine.")] = None,
+    bedrock: Annotated[bool, typer.Option("--bedrock", help="Import the model into Bedrock too.")] = False,
+) -> None:
     """Prove on a real account what no test can: make a plan true, ask through every door, take it away."""
     need_boto3()
-    from pumice import show, show_deploy
-    from pumice.deploy.aws import apply, deployments, destroy, smoke
+    from pumice import show
+    from pumice.deploy.aws import apply, deployments, smoke
     from pumice.deploy.aws import plan as plans
-    from pumice.deploy.aws.account import heard
 
     found = plans.load(plan)
-    registry, home = open_registry()
-    account = connect(found.profile, found.facts.region)
-    made = apply.apply(found, account, registry, home, show.say)
+    facts, model = found.facts, found.facts.variants[0].model
+    if ab and facts.mode != "real-time":
+        raise typer.BadParameter("--ab needs two machines: plan the deployment with --real-time.")
+    if train and not facts.instance:
+        raise typer.BadParameter("--train needs a machine: plan the deployment with --real-time.")
+    account = connect(found.profile, facts.region)
+    made = apply.apply(found, account, *open_registry(), show.say)
+    names = [facts.name]
     try:
-        smoke.smoke(found.facts, made, account, show.say)
+        smoke.smoke(facts, made, account, show.say)
+        if ab:
+            two = beside(facts, account, model, 50)
+            smoke.shifted(two.facts, apply.apply(two, account, *open_registry(), show.say), account, show.say)
+        if bedrock:
+            aws_bedrock_import(model, facts.name, found.profile, facts.region)
+            smoke.imported(facts, account, show.say)
+        if train:
+            names.append(f"{facts.name[:14]}-smoke")
+            aws_train(str(train), names[-1], found.profile, facts.region, facts.instance, yes=True)
     finally:
-        with heard():
-            gone = destroy.destroy(found.facts, account, show.say)
-        deployments.forget(found.facts.name, documents())
-        show_deploy.destroyed(found.facts.name, gone)
+        # A training that was refused at once has left nothing to destroy.
+        for name in names:
+            if documents().find(deployments.KIND, name):
+                aws_destroy(name, yes=True)

@@ -1,4 +1,5 @@
-"""A minimal Lambda Runtime API: AWS's own client asks it for events and answers, as in a real function."""
+"""A minimal Lambda Runtime API: the function asks it for events and answers, whole or piece by piece, as on AWS; and
+API Gateway's side of a streamed answer."""
 
 from __future__ import annotations
 
@@ -9,19 +10,63 @@ import subprocess
 import threading
 import time
 import uuid
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from listening import Listening
+
 SECONDS = 28
+PRELUDE = "application/vnd.awslambda.http-integration-response"
+
+
+def unpack(packed: zipfile.ZipFile, folder: Path) -> None:
+    """With the modes that are in the zip, as Lambda does it."""
+    for entry in packed.infolist():
+        Path(packed.extract(entry, folder)).chmod(entry.external_attr >> 16)
+
+
+@dataclass
+class Answer:
+    """What a function said to one event."""
+
+    kind: str
+    """`response` or `error`."""
+    headers: dict[str, str]
+    pieces: queue.Queue[bytes | None] = field(default_factory=queue.Queue)
+    """None after the last."""
+    trailers: dict[str, str] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[bytes]:
+        while (piece := self.pieces.get(timeout=30)) is not None:
+            yield piece
+
+    def head(self) -> tuple[dict[str, Any], Iterator[bytes]]:
+        """Status and headers, and the body behind them."""
+        pieces, read = iter(self), b""
+        while b"\0" * 8 not in read:
+            read += next(pieces)
+        told, _, first = read.partition(b"\0" * 8)
+
+        def body() -> Iterator[bytes]:
+            if first:
+                yield first
+            yield from pieces
+
+        return json.loads(told), body()
 
 
 class Loop:
-    """One function, one event at a time."""
+    """One function, one event at a time; started by `wrapper`, where it has one."""
 
-    def __init__(self, python: Path, code: Path, handler: str, environment: dict[str, str]) -> None:
+    def __init__(
+        self, python: Path, code: Path, handler: str, environment: dict[str, str], wrapper: str | None = None
+    ) -> None:
         self.events: queue.Queue[tuple[str, bytes]] = queue.Queue()
-        self.answers: queue.Queue[tuple[str, bytes]] = queue.Queue()
+        self.answers: queue.Queue[Answer] = queue.Queue()
         loop = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -49,13 +94,20 @@ class Loop:
                 )
 
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers.get("content-length") or 0))
-                if self.headers.get("transfer-encoding") == "chunked":
+                answer = Answer(
+                    self.path.rpartition("/")[2], {key.lower(): value for key, value in self.headers.items()}
+                )
+                loop.answers.put(answer)
+                if answer.headers.get("transfer-encoding") == "chunked":
                     while size := int(self.rfile.readline().strip() or b"0", 16):
-                        body += self.rfile.read(size)
+                        answer.pieces.put(self.rfile.read(size))
                         self.rfile.readline()
-                    self.rfile.readline()
-                loop.answers.put((self.path.rpartition("/")[2], body))
+                    while line := self.rfile.readline().strip().decode():
+                        key, _, value = line.partition(":")
+                        answer.trailers[key.lower()] = value.strip()
+                else:
+                    answer.pieces.put(self.rfile.read(int(self.headers.get("content-length") or 0)))
+                answer.pieces.put(None)
                 self.reply(202, b"{}", {})
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -71,18 +123,28 @@ class Loop:
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "256",
             "_HANDLER": handler,
         }
-        command = [python, "-m", "awslambdaric", handler]
+        command = [str(python), "-m", "awslambdaric", handler]
+        if wrapper:
+            command.insert(0, str(code / Path(wrapper).name))
         self.process = subprocess.Popen(
             command, env={**os.environ, **environment, **told}, cwd=code, stdout=subprocess.PIPE, text=True
         )
 
-    def call(self, event: dict[str, Any]) -> dict[str, Any]:
-        """What the function answers; raises what it raised."""
+    def answer(self, event: dict[str, Any]) -> Answer:
+        """What the function says, as soon as it begins to."""
         self.events.put((str(uuid.uuid4()), json.dumps(event).encode()))
-        kind, body = self.answers.get(timeout=8)
-        assert kind == "response", body
-        answer: dict[str, Any] = json.loads(body)
-        return answer
+        return self.answers.get(timeout=8)
+
+    def call(self, event: dict[str, Any]) -> dict[str, Any]:
+        """The whole answer of a function; raises what it raised."""
+        answer = self.answer(event)
+        if answer.headers.get("content-type") != PRELUDE:
+            whole = b"".join(answer)
+            assert answer.kind == "response", whole
+            found: dict[str, Any] = json.loads(whole)
+            return found
+        head, body = answer.head()
+        return {**head, "body": b"".join(body).decode()}
 
     def end(self) -> str:
         """End it; what it printed."""
@@ -91,3 +153,20 @@ class Loop:
         self.server.shutdown()
         self.server.server_close()
         return printed
+
+
+class Gateway(Listening):
+    """A REST API in front of one function, whose integration is of the kind STREAM."""
+
+    def __init__(self, loop: Loop) -> None:
+        self.loop = loop
+        self.listen()
+
+    def answer(
+        self, path: str, headers: dict[str, str], body: bytes
+    ) -> tuple[int, dict[str, str], bytes | Iterator[bytes]]:
+        answer = self.loop.answer({"path": path, "headers": headers, "body": body.decode()})
+        assert answer.headers["lambda-runtime-function-response-mode"] == "streaming"
+        assert answer.headers["content-type"] == PRELUDE
+        head, pieces = answer.head()
+        return head["statusCode"], head["headers"], pieces

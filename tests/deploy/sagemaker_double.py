@@ -1,7 +1,7 @@
 """SageMaker without AWS: jobs run Pumice's training container as a process, endpoints run its serving container, one
 process a variant, and requests go to them by weight. Service Quotas and Budgets too, which no emulator has.
 
-Requests are validated by botocore's own models. What is not here: inference components, async, several machines.
+Requests are validated by botocore's own models. What is not here: inference components, several machines.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,12 @@ import botocore.session
 from botocore.validate import ParamValidator
 from listening import Listening
 
+from pumice.api.aws.frames import event_frame
+
 ACCOUNT, REGION = "000000000000", "us-east-1"
 QUOTAS = {
     "ml.c5.xlarge for endpoint usage": 4.0,
+    "ml.c5.xlarge for training job usage": 4.0,
     "ml.m5.xlarge for endpoint usage": 0.0,
     "ml.m5.xlarge for training job usage": 4.0,
     "ml.m5.xlarge for spot training job usage": 4.0,
@@ -291,8 +295,8 @@ class SageMaker:
         del self.records["endpoint"][asked["EndpointName"]]
         return {}
 
-    def invoke(self, name: str, target: str | None, body: bytes) -> tuple[str, bytes]:
-        """Which variant answered, and what."""
+    def invoke(self, name: str, target: str | None, body: bytes) -> tuple[str, Any]:
+        """Which variant answers, and its answer, open."""
         variants = self.variants.get(name)
         if not variants:
             raise Refusal(f"Endpoint {name} of account {ACCOUNT} not found.", "ValidationError")
@@ -303,12 +307,44 @@ class SageMaker:
             f"{variants[key].url}/invocations", body, {"content-type": "application/json"}, method="POST"
         )
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                return key, answer.read()
+            return key, urllib.request.urlopen(request, timeout=60)
         except urllib.error.HTTPError as error:
             raise Refusal(
                 f"Received server error ({error.code}) from primary: {error.read()!r}", "ModelError"
             ) from error
+
+    def queue(self, name: str, location: str) -> dict[str, str]:
+        """Where the answer of an asynchronous endpoint will lie; it is asked in a thread of its own."""
+        asked = self.asynchronous(name)
+        if asked is None:
+            raise Refusal(f"Endpoint {name} is not asynchronous.", "ValidationError")
+        id_ = uuid.uuid4().hex
+        answer, failure = f"{asked['S3OutputPath']}{id_}.out", f"{asked['S3FailurePath']}{id_}-error.out"
+
+        def ask() -> None:
+            try:
+                with self.invoke(name, None, self.object(location))[1] as said:
+                    self.object(answer, said.read())
+            except Refusal as refusal:
+                self.object(failure, refusal.message.encode())
+
+        threading.Thread(target=ask, daemon=True).start()
+        return {"X-Amzn-SageMaker-OutputLocation": answer, "X-Amzn-SageMaker-FailureLocation": failure}
+
+    def asynchronous(self, name: str) -> dict[str, str] | None:
+        """Where an asynchronous endpoint puts its answers; None for one that is none."""
+        config = self.get("endpoint-config", self.get("endpoint", name)["EndpointConfigName"])
+        found: dict[str, str] | None = config.get("AsyncInferenceConfig", {}).get("OutputConfig")
+        return found
+
+    def object(self, uri: str, content: bytes | None = None) -> bytes:
+        """Read one of S3's, or write it."""
+        bucket, _, key = uri.removeprefix("s3://").partition("/")
+        if content is not None:
+            self.s3.put_object(Bucket=bucket, Key=key, Body=content)
+            return content
+        read: bytes = self.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+        return read
 
     # Registry
 
@@ -381,13 +417,25 @@ class Double(Listening):
         self.stacks = stacks
         self.listen()
 
-    def answer(self, path: str, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
+    def answer(
+        self, path: str, headers: dict[str, str], body: bytes
+    ) -> tuple[int, dict[str, str], bytes | Iterator[bytes]]:
         named = {key.lower(): value for key, value in headers.items()}
         try:
             if path.startswith("/endpoints/"):
                 target = named.get("x-amzn-sagemaker-target-variant")
-                variant, said = self.sagemaker.invoke(path.split("/")[2], target, body)
-                return 200, {"content-type": "application/json", "x-Amzn-Invoked-Production-Variant": variant}, said
+                _, _, name, how = path.split("/")
+                if how == "async-invocations":
+                    location = named["x-amzn-sagemaker-inputlocation"]
+                    return 202, self.sagemaker.queue(name, location), b'{"InferenceId": "1"}'
+                if name in self.sagemaker.records["endpoint"] and self.sagemaker.asynchronous(name):
+                    raise Refusal(f"Endpoint {name} is asynchronous.", "ValidationError")
+                variant, said = self.sagemaker.invoke(name, target, body)
+                told = {"x-Amzn-Invoked-Production-Variant": variant}
+                if how == "invocations-response-stream":
+                    return 200, {**told, "content-type": "application/vnd.amazon.eventstream"}, framed(said)
+                with said:
+                    return 200, {**told, "content-type": "application/json"}, said.read()
             service, _, operation = named.get("x-amz-target", ".").partition(".")
             if service not in self.models:
                 raise Refusal(f"Unknown service {service}", "UnknownOperationException")
@@ -415,3 +463,10 @@ class Double(Listening):
     def close(self) -> None:
         super().close()
         self.sagemaker.end()
+
+
+def framed(said: Any) -> Iterator[bytes]:
+    """An answer as the parts of a stream, as they come from the container."""
+    with said:
+        while part := said.read1():
+            yield event_frame("PayloadPart", part)

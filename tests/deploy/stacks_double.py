@@ -1,6 +1,6 @@
 """CloudFormation in front of the emulator's: it makes SageMaker's resources and the budget in our double, which the
-emulator refuses to know, and leaves the rest of a template to the emulator. Its CloudFront calls no API Gateway by the
-name that it has on AWS, so a distribution is told where the emulator has it."""
+emulator refuses to know, and leaves the rest of a template to the emulator. Streamed answers are tested elsewhere. Its
+CloudFront calls no API Gateway by the name that it has on AWS, so a distribution is told where the emulator has it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import re
 import threading
 import time
 import uuid
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -19,8 +20,9 @@ from botocore.exceptions import ClientError
 from listening import Listening
 from sagemaker_double import Refusal, SageMaker
 
-OURS = ("AWS::SageMaker::", "AWS::Budgets::")
-ORDER = ("AWS::SageMaker::Model", "AWS::SageMaker::EndpointConfig", "AWS::SageMaker::Endpoint", "AWS::Budgets::Budget")
+OURS = ("AWS::SageMaker::", "AWS::Budgets::", "AWS::ApplicationAutoScaling::")
+"""Scaling and the budget are kept in mind, and do nothing."""
+ORDER = ("::Model", "::EndpointConfig", "::Endpoint", "::Budget", "::ScalableTarget", "::ScalingPolicy", "::Alarm")
 NAMESPACE = "http://cloudformation.amazonaws.com/doc/2010-05-15/"
 
 
@@ -70,7 +72,9 @@ class Stacks(Listening):
     def CreateChangeSet(self, asked: dict[str, str]) -> dict[str, Any]:
         stack, whole = asked["StackName"], json.loads(asked["TemplateBody"])
         ours = {name: each for name, each in whole["Resources"].items() if each["Type"].startswith(OURS)}
-        rest = {name: each for name, each in whole["Resources"].items() if name not in ours}
+        # What speaks of ours cannot be made without it.
+        ours |= {name: each for name, each in whole["Resources"].items() if speaks_of(each, ours)}
+        rest = {name: buffered(each) for name, each in whole["Resources"].items() if name not in ours}
         for each in rest.values():
             if each["Type"] == "AWS::CloudFront::Distribution":
                 self.redirect(each["Properties"]["DistributionConfig"]["Origins"])
@@ -78,11 +82,7 @@ class Stacks(Listening):
             # A change of ours alone must be a change to the emulator too.
             mark = hashlib.sha256(json.dumps(ours, sort_keys=True).encode()).hexdigest()[:8]
             rest[f"Mark{mark}"] = {"Type": "AWS::CloudFormation::WaitConditionHandle"}
-        outputs = {
-            name: each
-            for name, each in whole["Outputs"].items()
-            if not any(f'"{logical}"' in json.dumps(each) for logical in ours)
-        }
+        outputs = {name: each for name, each in whole["Outputs"].items() if not speaks_of(each, ours)}
         self.templates[stack] = ours
         tags = [
             {"Key": asked[f"Tags.member.{at}.Key"], "Value": asked[f"Tags.member.{at}.Value"]}
@@ -126,6 +126,13 @@ class Stacks(Listening):
 
     def build(self, stack: str, kind: str) -> None:
         """Ours, once the emulator has made its own."""
+        try:
+            self.make_ours(stack, kind)
+        except Exception:
+            self.status[stack] = "ROLLBACK_FAILED"
+            raise
+
+    def make_ours(self, stack: str, kind: str) -> None:
         while self.emulator.describe_stacks(StackName=stack)["Stacks"][0]["StackStatus"].endswith("IN_PROGRESS"):
             time.sleep(0.1)
         names = {
@@ -133,7 +140,9 @@ class Stacks(Listening):
             for each in self.emulator.list_stack_resources(StackName=stack)["StackResourceSummaries"]
         }
         had, new = dict(self.made.get(stack, {})), dict(self.made.get(stack, {}))
-        ours = sorted(self.templates[stack].items(), key=lambda item: ORDER.index(item[1]["Type"]))
+        ours = sorted(
+            self.templates[stack].items(), key=lambda item: ORDER.index("::" + item[1]["Type"].rpartition("::")[2])
+        )
         try:
             for logical, each in ours:
                 properties = self.resolved(each["Properties"], {**names, **{key: made[1] for key, made in new.items()}})
@@ -245,6 +254,20 @@ class Stacks(Listening):
             self.unmake(type_, name)
         if self.status.pop(stack, "") != "ROLLBACK_COMPLETE":
             self.emulator.delete_stack(StackName=stack)
+
+
+def speaks_of(each: Any, ours: Iterable[str]) -> bool:
+    """Whether a part of a template refers to one of `ours`."""
+    return any(f'"{logical}"' in json.dumps(each) for logical in ours)
+
+
+def buffered(resource: dict[str, Any]) -> dict[str, Any]:
+    """A method whose integration streams, as the emulator knows it: it asks the same function in one piece."""
+    if resource["Properties"].get("Integration", {}).get("ResponseTransferMode") != "STREAM":
+        return resource
+    text = json.dumps(resource).replace("2021-11-15", "2015-03-31").replace("response-streaming-", "")
+    found: dict[str, Any] = json.loads(text)
+    return found
 
 
 def _names(asked: dict[str, str]) -> dict[str, str]:

@@ -174,7 +174,7 @@ def test_a_console_that_is_not_built_is_left_out_and_the_plan_says_so(
     monkeypatch.setattr(page, "STATIC", tmp_path)
     made = planned(registry)
     assert not made.facts.page
-    show_deploy.plan(made, tmp_path / "plan.json")
+    show_deploy.plan(made)
     said = capsys.readouterr().err
     assert "Without a page: the console is not built here." in said and "CloudFront" not in said
 
@@ -329,6 +329,24 @@ def test_a_candidate_is_better_worse_or_undecided() -> None:
     few = ab.sides(two(), [row("A", 1, 0.0), row("B", 1, 1.0)])
     assert ab.of("feedback", few).verdict == "undecided"
     assert ab.of("feedback", ab.sides(two(), [])).difference is None
+
+
+def test_only_machines_that_answer_at_once_are_compared() -> None:
+    for mode in ("async", "serverless"):
+        with pytest.raises(ConflictError, match=f"sad is {mode}"):
+            ab.check_shape(replace(two(), mode=mode))  # type: ignore[arg-type]
+    ab.check_shape(two())
+
+
+def test_an_api_that_is_there_is_not_forgotten_by_an_asynchronous_plan(registry: Registry, account: Cloud) -> None:
+    client = account.client("cloudformation")
+    topic = json.dumps({"Resources": {"T": {"Type": "AWS::SNS::Topic"}}})
+    client.create_stack(StackName="pumice-sad-api", TemplateBody=topic)
+    try:
+        with pytest.raises(ConflictError, match="has an API"):
+            planned(registry, mode="async")
+    finally:
+        client.delete_stack(StackName="pumice-sad-api")
 
 
 def test_one_variant_has_nothing_to_compare() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import sys
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +38,17 @@ SECURE = {
     "strict-transport-security": "max-age=31536000",
     "cross-origin-opener-policy": "same-origin",
 }
+
+
+WHOLE = """
+import app
+
+def handler(event, context):
+    answer = app.handler(event, context)
+    body = answer["body"]
+    return {**answer, "body": body if isinstance(body, str) else b"".join(body).decode()}
+"""
+"""The emulator starts functions by AWS's own loop, which cannot stream: it gets all events of an answer at once."""
 
 
 class Model(Listening):
@@ -80,11 +93,16 @@ def deployed(cloud: Cloud) -> Iterator[Deployed]:
     model.listen()
     cloud.double.sagemaker.variants[FACTS.endpoint] = {"A": model}  # type: ignore[dict-item]
     s3.create_bucket(Bucket=FACTS.bucket)
-    s3.put_object(Bucket=FACTS.bucket, Key=KEY, Body=PACKED)
+    held = io.BytesIO(PACKED)
+    with zipfile.ZipFile(held, "a") as archive:
+        archive.writestr("whole.py", WHOLE)
+    s3.put_object(Bucket=FACTS.bucket, Key=KEY, Body=held.getvalue())
+    template = api_stack(FACTS)
+    template["Resources"]["Function"]["Properties"]["Handler"] = "whole.handler"
     stack = stacks.Stack(boto3.client("cloudformation", endpoint_url=cloud.stacks.url, **KEYS), FACTS.api_stack)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stacks, "PAUSE", 0.1)
-        made = stack.apply(body(api_stack(FACTS)), FACTS.tags, "seen", lambda _: None)
+        made = stack.apply(body(template), FACTS.tags, "seen", lambda _: None)
         page.put(s3, made["PageBucket"])
         key = cloud.client("apigateway").get_api_key(apiKey=made["KeyId"], includeValue=True)["value"]
         yield Deployed(made["PageUrl"], key, made["PageBucket"])

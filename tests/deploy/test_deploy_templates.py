@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import subprocess
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cloud import Cloud
 
 from pumice.deploy import aws
 from pumice.deploy.aws import bedrock, code, training
@@ -115,6 +118,25 @@ def test_nobody_asks_without_a_key() -> None:
         assert method["HttpMethod"] == "OPTIONS" or method["ApiKeyRequired"], name
 
 
+def test_answers_stream_through_the_keyed_api_and_every_wait_ends_before_the_next(
+    account: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ENDPOINT_NAME", "pumice-faq")
+    monkeypatch.setenv("TABLE_NAME", "pumice-faq-requests")
+    from pumice.deploy.aws.functions import app
+
+    ((_, function),) = (each for each in resources("AWS::Lambda::Function") if each[0] == "api/Function")
+    posts = [each["Integration"] for _, each in resources("AWS::ApiGateway::Method") if each["HttpMethod"] == "POST"]
+    assert len(posts) == 2
+    for each in posts:
+        assert each["ResponseTransferMode"] == "STREAM"
+        assert each["Uri"]["Fn::Sub"].endswith("/2021-11-15/functions/${Function.Arn}/response-streaming-invocations")
+        assert app.LONGEST_STREAM + app.SECONDS < function["Timeout"] < each["TimeoutInMillis"] / 1000 <= 15 * 60
+    wrapper = Path(function["Environment"]["Variables"]["AWS_LAMBDA_EXEC_WRAPPER"])
+    with zipfile.ZipFile(io.BytesIO(code.packed()[1])) as packed:
+        assert str(wrapper.parent) == "/var/task" and packed.getinfo(wrapper.name).external_attr >> 16 & 0o111
+
+
 def test_cloudfront_alone_reads_the_page_over_tls() -> None:
     ((_, distribution),) = resources("AWS::CloudFront::Distribution")
     config = distribution["DistributionConfig"]
@@ -204,7 +226,7 @@ def test_the_policy_in_the_documents_has_every_service_that_is_called_and_no_wil
         if service == "CloudFront":
             wanted = {f"cloudfront:{verb}{kind}" for verb in ("Create", "Get", "Update", "Delete")}
             assert wanted <= set(actions), kind
-    named = {"sagemaker-runtime": "sagemaker", "service-quotas": "servicequotas"}
+    named = {"sagemaker-runtime": "sagemaker", "bedrock-runtime": "bedrock", "service-quotas": "servicequotas"}
     made = {"cloudfront", "sns", "events", "budgets"}
     assert len(called) > 10
     assert {named.get(name, name) for name in called} | made <= {action.partition(":")[0] for action in actions}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -9,22 +10,27 @@ import sys
 import time
 import urllib.error
 import urllib.request
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
 from cloud import Cloud
+from lambda_loop import Gateway, Loop, unpack
 from typer.testing import CliRunner
 
 from pumice.cli import app
 from pumice.config import Home
-from pumice.deploy.aws import page, stacks
+from pumice.deploy.aws import code, invoke, page, smoke, stacks, training
+from pumice.errors import ConflictError
 from pumice.registry.imports import import_model
 from pumice.registry.models import Registry
 from pumice.store.tables import open_database
 
 Run = Callable[..., str]
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +70,8 @@ def ask(url: str, body: Any, key: str = "", raw: bytes | None = None) -> tuple[i
         return error.code, json.loads(error.read() or b"{}")
 
 
-def test_the_whole_way(run: Run, account: Cloud) -> None:
-    said = run("plan", "--model", "faq@1", "--image", "pumice:test", "--instance", "ml.c5.xlarge")
+def test_the_whole_way(run: Run, account: Cloud, tools: Path, tmp_path: Path) -> None:
+    said = run("plan", "--model", "faq@1", "--image", "pumice:test", "--instance", "ml.c5.xlarge", "--real-time")
     assert "$0.204" in said and "ml.c5.xlarge for endpoint usage" in said and "Nothing was changed" in said
     assert not buckets(account)
 
@@ -90,10 +96,7 @@ def test_the_whole_way(run: Run, account: Cloud) -> None:
     assert "InService" in run("status", "faq")
     assert "request_id" in run("logs", "faq")
 
-    told = {**os.environ, "URL": url, "KEY": made["key"]}
-    example = [sys.executable, str(Path(__file__).parents[2] / "examples" / "aws_client.py")]
-    assert subprocess.run(example, env=told, capture_output=True, text=True, check=True).stdout.strip()
-
+    streamed(account, tools, tmp_path)
     denied(account, f"{url}/chat/completions", made["key"], question)
     compared(run, account, f"{url}/chat/completions", made["key"], question)
 
@@ -107,6 +110,32 @@ def test_the_whole_way(run: Run, account: Cloud) -> None:
     assert "faq is gone" in said
     assert not buckets(account)
     assert not account.double.sagemaker.records["endpoint"] and not account.double.sagemaker.records["model"]
+
+
+def streamed(account: Cloud, tools: Path, folder: Path) -> None:
+    """The container's own words through SageMaker, function and gateway to OpenAI's client, as they are made."""
+    with zipfile.ZipFile(io.BytesIO(code.packed()[1])) as packed:
+        unpack(packed, folder)
+    told = {"ENDPOINT_NAME": "pumice-faq", "TABLE_NAME": "pumice-faq-requests"}
+    loop = Loop(tools / "python", folder, "app.handler", {**account.environment, **told}, "runtime.sh")
+    gateway, before = Gateway(loop), rows(account)
+    try:
+        client = openai.OpenAI(base_url=f"{gateway.url}/v1", api_key="-", max_retries=0)
+        asked: Any = [{"role": "user", "content": "hi"}]
+        whole = client.chat.completions.create(model="deployed", messages=asked, max_tokens=8, temperature=0)
+        pieces = list(
+            client.chat.completions.create(model="deployed", messages=asked, max_tokens=8, temperature=0, stream=True)
+        )
+        address = {**os.environ, "URL": f"{gateway.url}/v1", "KEY": "-"}
+        example = [sys.executable, str(EXAMPLES / "aws_client.py")]
+        assert subprocess.run(example, env=address, capture_output=True, text=True, check=True).stdout.strip()
+        smoke.streamed(f"{gateway.url}/v1/chat/completions", "-", print)
+    finally:
+        gateway.close()
+        loop.end()
+    assert len(pieces) > 2 and pieces[-1].choices[0].finish_reason
+    assert "".join(each.choices[0].delta.content or "" for each in pieces) == whole.choices[0].message.content
+    assert rows(account) == before + 4
 
 
 def denied(account: Cloud, url: str, key: str, question: Any) -> None:
@@ -128,9 +157,32 @@ def denied(account: Cloud, url: str, key: str, question: Any) -> None:
     assert rows(account) == count + 1
 
 
-def buckets(account: Cloud) -> list[str]:
+def test_an_asynchronous_one_goes_up_in_smoke(
+    run: Run, account: Cloud, tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Made, asked through S3, trained beside, and taken away."""
+    monkeypatch.setattr(invoke, "PAUSE", 0.2)
+    monkeypatch.setattr(training, "PAUSE", 0.2)
+    words = ("--name", "slow", "--image", "pumice:test", "--instance", "ml.c5.xlarge", "--async")
+    said = run("plan", "--model", "faq@1", *words)
+    assert "asked through S3" in said and "API Gateway" not in said
+    recipe = {"data": str(EXAMPLES / "support.jsonl"), "model": str(tiny.folder), "epochs": 1, "batch_size": 6}
+    Path("recipe.yaml").write_text(json.dumps(recipe))
+    said = run("smoke", "plan.json", "--train", "recipe.yaml")
+    assert "Queued" in said and "SageMaker answers: '" in said and "Every door opens" in said
+    assert "slow-smoke@1 is registered" in said and "slow is gone" in said and "slow-smoke is gone" in said
+    assert not buckets(account, "slow") and not account.double.sagemaker.records["endpoint"]
+
+
+def test_the_shapes_exclude_each_other(run: Run) -> None:
+    for other in ("--real-time", "--async"):
+        result = CliRunner().invoke(app, ["deploy", "aws", "plan", "--model", "faq@1", "--serverless", other])
+        assert result.exit_code == 2 and "Choose one" in result.output
+
+
+def buckets(account: Cloud, name: str = "faq") -> list[str]:
     names = [each["Name"] for each in account.client("s3").list_buckets()["Buckets"]]
-    return [name for name in names if name.startswith("pumice-faq-")]
+    return [each for each in names if each.startswith(f"pumice-{name}-")]
 
 
 def rows(account: Cloud) -> int:
@@ -139,7 +191,12 @@ def rows(account: Cloud) -> int:
 
 def compared(run: Run, account: Cloud, url: str, key: str, question: Any) -> None:
     """A candidate beside the model: both answer, callers say which they like, and the verdict follows."""
+    assert "as planned already" in run("apply", "plan.json")
+    planned = Path("plan.json").read_text()
     run("ab", "faq", "--candidate", "faq@2", "--weight", "50", "--yes")
+    assert Path("plan.json").read_text() == planned
+    with pytest.raises(ConflictError, match="moved on"):
+        run("apply", "plan.json")
     for variant in ("A", "B"):
         for _ in range(7):
             status, answer = ask(url, {**question, "variant": variant}, key)
@@ -151,4 +208,3 @@ def compared(run: Run, account: Cloud, url: str, key: str, question: Any) -> Non
     assert result["comparisons"][0]["verdict"] == "better" and result["comparisons"][0]["count"] >= 7
     assert "B: 100%" in run("ab", "faq", "--weight", "100")
     assert {ask(url, question, key)[1]["variant"] for _ in range(3)} == {"B"}
-    assert "as planned already" in run("apply", "plan.json")

@@ -63,6 +63,16 @@ def compare(facts: Facts, account: Account, since: datetime) -> Result:
     return Result(found, (of("feedback", found), of("milliseconds", found)))
 
 
+def check_shape(facts: Facts) -> None:
+    """Raise `ConflictError` where two cannot stand side by side."""
+    if facts.mode != "real-time":
+        raise ConflictError(
+            f"{facts.name} is {facts.mode}, and only a --real-time deployment compares two versions.",
+            "SageMaker splits requests between machines alone, and what is asked through S3 leaves no log to judge by.",
+            "Compare the versions here: pumice evaluate",
+        )
+
+
 def check_two(facts: Facts) -> None:
     """Raise `ConflictError` where nothing stands beside the model."""
     if len(facts.variants) < 2:

@@ -23,8 +23,8 @@ from pumice.deploy.aws.template import (
 )
 
 STAGE = "live"
-SECONDS = 29
-"""As long as a REST API waits at most; the function ends before, so that its own error is what the caller reads."""
+SECONDS = 600
+"""For the longest answer; the function ends before, so that its own error is what the caller reads."""
 PATHS = ("chat/completions", "feedback")
 """Under /v1."""
 
@@ -94,7 +94,7 @@ def function_role(facts: Facts) -> dict[str, Any]:
     """What the function may do: ask the one endpoint, write to the one table and the one log."""
     target = arn("sagemaker", f"endpoint/{facts.endpoint}")
     statements = [
-        allow("sagemaker:InvokeEndpoint", target),
+        allow(["sagemaker:InvokeEndpoint", "sagemaker:InvokeEndpointWithResponseStream"], target),
         allow(["dynamodb:PutItem", "dynamodb:UpdateItem"], att("Requests", "Arn")),
         writes_to(log_name(facts)),
     ]
@@ -107,6 +107,8 @@ def function(facts: Facts) -> dict[str, Any]:
         "ENDPOINT_NAME": facts.endpoint,
         "TABLE_NAME": ref("Requests"),
         "LOG_BODIES": str(int(facts.log_bodies)),
+        # Lambda's own loop for Python cannot stream; ours takes its place.
+        "AWS_LAMBDA_EXEC_WRAPPER": "/var/task/runtime.sh",
     }
     return resource(
         "AWS::Lambda::Function",
@@ -115,7 +117,7 @@ def function(facts: Facts) -> dict[str, Any]:
         Architectures=["arm64"],
         Handler="app.handler",
         Role=att("FunctionRole", "Arn"),
-        Timeout=SECONDS - 1,
+        Timeout=SECONDS - 10,
         MemorySize=256,
         Code={"S3Bucket": facts.bucket, "S3Key": facts.code},
         Environment={"Variables": variables},
@@ -139,8 +141,8 @@ def gateway_methods() -> dict[str, Any]:
 
 
 def post(name: str) -> dict[str, Any]:
-    """Through to the function."""
-    uri = "arn:${AWS::Partition}:apigateway:${AWS::Region}:lambda:path/2015-03-31/functions/${Function.Arn}/invocations"
+    """Through to the function, and back piece by piece."""
+    functions = "arn:${AWS::Partition}:apigateway:${AWS::Region}:lambda:path/2021-11-15/functions"
     return resource(
         "AWS::ApiGateway::Method",
         RestApiId=ref("Api"),
@@ -152,7 +154,8 @@ def post(name: str) -> dict[str, Any]:
             "Type": "AWS_PROXY",
             "IntegrationHttpMethod": "POST",
             "TimeoutInMillis": SECONDS * 1000,
-            "Uri": sub(uri),
+            "ResponseTransferMode": "STREAM",
+            "Uri": sub(f"{functions}/${{Function.Arn}}/response-streaming-invocations"),
         },
     )
 

@@ -31,7 +31,7 @@ WHOLE = ("CREATE_COMPLETE", "UPDATE")
 
 @dataclass(frozen=True)
 class Made:
-    """Where it answers."""
+    """Where it answers; all "" for an asynchronous endpoint, which is asked through S3."""
 
     url: str
     key: str
@@ -50,8 +50,8 @@ def apply(plan: Plan, account: Account, registry: Registry, home: Home, tell: Te
     with heard():
         check_current(plan, account)
         page.check(facts, account)
-        # The API is made last: once it is there, people ask this deployment, and no failure may take it away.
-        fresh = not plan.before and not state(facts, account).get(facts.api_stack, "").startswith(WHOLE)
+        # The last stack: once it is there, people ask this deployment, and no failure may take it away.
+        fresh = not plan.before and not state(facts, account).get(facts.stacks[-1], "").startswith(WHOLE)
     documents = Documents(registry.database)
     Deployed(facts, plan.profile, facts.image if plan.engine == "pumice" else None).keep(documents)
     try:
@@ -91,6 +91,8 @@ def build(plan: Plan, account: Account, registry: Registry, home: Home, tell: Te
         # Switched off while idle: CloudFormation does not know, and would find nothing to change.
         stack.delete(tell)
     stack.apply(body(endpoint_stack(facts)), tags, plan.id, tell)
+    if facts.mode == "async":
+        return Made("", "", "")
     tell("API")
     outputs = Stack(cloudformation, facts.api_stack).apply(body(api_stack(facts)), tags, plan.id, tell)
     if facts.page and page.built():

@@ -81,6 +81,11 @@ class Facts:
         return f"pumice-{self.name}-api"
 
     @property
+    def stacks(self) -> tuple[str, ...]:
+        """Those that there are: an asynchronous endpoint is asked through S3, so no API stands before it."""
+        return (self.endpoint_stack,) if self.mode == "async" else (self.endpoint_stack, self.api_stack)
+
+    @property
     def endpoint(self) -> str:
         """SageMaker's endpoint."""
         return f"pumice-{self.name}"

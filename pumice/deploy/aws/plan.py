@@ -43,6 +43,14 @@ class Resource:
     """What it costs by use."""
 
 
+PAGE = Resource(
+    "CloudFront and a private bucket",
+    "the console's playground: ask the model from a browser",
+    note="free up to 1 TB a month",
+)
+"""Where there is one."""
+
+
 @dataclass(frozen=True)
 class Wanted:
     """What the user asked for."""
@@ -221,6 +229,12 @@ def check_taken(facts: Facts, account: Account) -> None:
     for name in (facts.endpoint_stack, facts.api_stack):
         stack = Stack(cloudformation, name)
         check_whole(stack)
+        if name not in facts.stacks and stack.describe():
+            raise ConflictError(
+                f"{facts.name} has an API, which cannot ask an asynchronous endpoint.",
+                "Such an endpoint answers through S3, after minutes where its machine must start.",
+                f"Choose another --name, or remove it first: pumice deploy aws destroy {facts.name}",
+            )
         if found := stack.describe():
             ours = any(each["Key"] == PLAN_TAG for each in found.get("Tags", []))
             if not ours:
@@ -277,6 +291,14 @@ def listed(facts: Facts, machine: prices.Machine | None) -> list[Resource]:
         Resource("IAM roles", "one a function and one for the container, each with the few actions that it needs"),
         Resource("SNS topic, two alarms", "speak when answers fail or become slow"),
         Resource(f"Budget of ${facts.budget} a month", "speaks at 80 % of it; the default is on", note="free"),
+    ]
+    if facts.mode == "real-time":
+        made.append(Resource("Lambda function and a clock", "deletes the endpoint when nobody asks", note="free"))
+    if facts.mode == "async":
+        made.append(Resource("Queue, scaling, an alarm", "start a machine for the first request, and stop it after"))
+        return made
+    return [
+        *made,
         Resource(
             "API Gateway, key, usage plan",
             "who may ask, and how often",
@@ -289,18 +311,8 @@ def listed(facts: Facts, machine: prices.Machine | None) -> list[Resource]:
             "kept for 30 days",
             note="about $3 a month for the dashboard past three",
         ),
+        *([PAGE] if facts.page else []),
     ]
-    if facts.mode == "real-time":
-        made.insert(-5, Resource("Lambda function and a clock", "deletes the endpoint when nobody asks", note="free"))
-    if facts.page:
-        made.append(
-            Resource(
-                "CloudFront and a private bucket",
-                "the console's playground: ask the model from a browser",
-                note="free up to 1 TB a month",
-            )
-        )
-    return made
 
 
 def save(plan: Plan, path: Path) -> None:

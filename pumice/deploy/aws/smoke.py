@@ -1,29 +1,38 @@
 """What nobody can prove without an account: a deployment made, asked through every door, and taken away.
 
-`pumice deploy aws smoke plan.json` costs what the plan says for about half an hour.
+`pumice deploy aws smoke plan.json` costs what the plan says for about half an hour; `--ab`, `--train` and `--bedrock`
+prove more, and cost more.
 """
 
 from __future__ import annotations
 
 import json
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from typing import Any
 
+from botocore.exceptions import ClientError
+
+from pumice.deploy.aws.ab import shift
 from pumice.deploy.aws.account import Account, heard
 from pumice.deploy.aws.apply import Made
 from pumice.deploy.aws.facts import Facts
+from pumice.deploy.aws.invoke import invoke
 from pumice.deploy.aws.page import GATEWAY
-from pumice.deploy.aws.watch import invoke, status
+from pumice.deploy.aws.watch import status
 from pumice.errors import UnavailableError
 
 Tell = Callable[[str], None]
+JSON = {"content-type": "application/json"}
 UNPROVEN = (
     "that IAM's roles are known everywhere before SageMaker takes them",
     "that there is a machine of the kind to be had",
     "that AWS's images start with the model and answer with it",
     "that CloudFormation takes what cfn-lint takes: SageMaker, scaling and the budget are in no emulator",
     "that an update moves over without a lost request, and an idle endpoint is deleted",
+    "that Lambda starts the streaming loop, and the gateway passes each piece on at once",
     "that CloudFront serves the page over TLS, and finds API Gateway by its name",
     "prices and quotas",
 )
@@ -33,18 +42,25 @@ UNPROVEN = (
 def smoke(facts: Facts, made: Made, account: Account, tell: Tell) -> None:
     """Ask through every door. Raises `UnavailableError` for the first that stays shut."""
     with heard():
-        tell(f"SageMaker answers: {invoke(facts, account, 'Say one word.')[:60]!r}")
-        url = f"{made.url}/chat/completions"
-        expect(url, "", 403, "without a key")
-        answer = expect(url, made.key, 200, "with the key")
-        expect(f"{made.url}/feedback", made.key, 200, "feedback", {"request_id": answer["request_id"], "score": 1})
-        if made.page:
-            look(f"{made.page}/console/playground", tell)
-            expect(f"{made.page}/v1/chat/completions", "", 403, "without a key")
-            expect(f"{made.page}/v1/chat/completions", made.key, 200, "with the key")
+        tell(f"SageMaker answers: {''.join(invoke(facts, account, 'Say one word.', tell))[:60]!r}")
+        if facts.mode != "async":
+            doors(made, tell)
         found = status(facts, account)
         tell(f"Status: {found.endpoint}, {found.requests} requests in the log")
     tell("Every door opens.")
+
+
+def doors(made: Made, tell: Tell) -> None:
+    """The API's, and the page's."""
+    url = f"{made.url}/chat/completions"
+    expect(url, "", 403, "without a key")
+    answer = expect(url, made.key, 200, "with the key")
+    expect(f"{made.url}/feedback", made.key, 200, "feedback", {"request_id": answer["request_id"], "score": 1})
+    streamed(url, made.key, tell)
+    if made.page:
+        look(f"{made.page}/console/playground", tell)
+        expect(f"{made.page}/v1/chat/completions", "", 403, "without a key")
+        streamed(f"{made.page}/v1/chat/completions", made.key, tell)
 
 
 def look(url: str, tell: Tell) -> None:
@@ -59,10 +75,57 @@ def look(url: str, tell: Tell) -> None:
     tell("CloudFront answers with the console")
 
 
-def expect(url: str, key: str, wanted: int, what: str, body: dict[str, object] | None = None) -> dict[str, str]:
+def streamed(url: str, key: str, tell: Tell) -> None:
+    """An answer that comes word by word, and when it came."""
+    asked = {"messages": [{"role": "user", "content": "Count to twenty."}], "max_tokens": 64, "stream": True}
+    request = urllib.request.Request(url, json.dumps(asked).encode(), {**JSON, "x-api-key": key})
+    begun, times, last = time.monotonic(), [], b""
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            for line in answer:
+                if line.startswith(b"data:"):
+                    times.append(time.monotonic() - begun)
+                    last = line[5:].strip()
+    except OSError as error:
+        raise UnavailableError(f"{url} did not stream: {error}.") from error
+    if last != b"[DONE]":
+        raise UnavailableError(f"{url} did not stream to its end.", last.decode("utf-8", "replace")[:300])
+    tell(f"The gateway streams: {len(times)} events, the first after {times[0]:.2f} s, the last after {times[-1]:.2f}")
+
+
+def shifted(facts: Facts, made: Made, account: Account, tell: Tell) -> None:
+    """The second variant answers, and gets every request."""
+    body = {"messages": [{"role": "user", "content": "Say one word."}], "max_tokens": 8, "variant": "B"}
+    with heard():
+        answer = expect(f"{made.url}/chat/completions", made.key, 200, "for variant B", body)
+        if answer["variant"] != "B":
+            raise UnavailableError(f"Variant B was asked, and {answer['variant']} answered.")
+        shares = shift(facts, account, 100)
+    tell(", ".join(f"{name}: {share:.0%}" for name, share in shares.items()))
+
+
+def imported(facts: Facts, account: Account, tell: Tell) -> None:
+    """Bedrock answers with what it has imported; the first time it must be brought up."""
+    body = json.dumps({"messages": [{"role": "user", "content": "Say one word."}], "max_tokens": 8})
+    with heard():
+        model = account.client("bedrock").get_imported_model(modelIdentifier=facts.endpoint)["modelArn"]
+        client, end = account.client("bedrock-runtime"), time.monotonic() + 600
+        while True:
+            try:
+                said = client.invoke_model(modelId=model, body=body)["body"].read()
+            except ClientError as error:
+                if error.response["Error"]["Code"] != "ModelNotReadyException" or time.monotonic() > end:
+                    raise
+                time.sleep(15)
+            else:
+                tell(f"Bedrock answers: {said[:200]!r}")
+                return
+
+
+def expect(url: str, key: str, wanted: int, what: str, body: dict[str, Any] | None = None) -> dict[str, str]:
     """POST, and compare the status."""
     asked = body or {"messages": [{"role": "user", "content": "Say one word."}], "max_tokens": 8}
-    headers = {"content-type": "application/json", **({"x-api-key": key} if key else {})}
+    headers = {**JSON, **({"x-api-key": key} if key else {})}
     request = urllib.request.Request(url, json.dumps(asked).encode(), headers)
     try:
         with urllib.request.urlopen(request, timeout=60) as answer:

@@ -1,9 +1,7 @@
-"""A deployment as it is now: its parts, its log, and one question to it. Changes nothing."""
+"""A deployment as it is now: its parts and its log. Changes nothing."""
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,7 +13,7 @@ from pumice.deploy.aws.account import Account, missing
 from pumice.deploy.aws.api import log_name
 from pumice.deploy.aws.facts import Facts
 from pumice.deploy.aws.stacks import Stack
-from pumice.errors import InputError, NotFoundError, UnavailableError
+from pumice.errors import NotFoundError
 
 
 @dataclass(frozen=True)
@@ -28,9 +26,10 @@ class Status:
     """Share of the requests, by variant."""
     stacks: dict[str, str]
     url: str
+    """"" for an asynchronous one, as is the page's."""
     page: str
     requests: int
-    """In the last hour."""
+    """In the last hour, by the log, which an asynchronous one has not."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -40,13 +39,14 @@ class Status:
 def status(facts: Facts, account: Account) -> Status:
     """Ask every part. Raises `NotFoundError` when none is there."""
     cloudformation = account.client("cloudformation")
-    names = (facts.endpoint_stack, facts.api_stack)
-    described = {name: Stack(cloudformation, name).describe() for name in names}
+    described = {name: Stack(cloudformation, name).describe() for name in facts.stacks}
     if not any(described.values()):
         raise NotFoundError(f"Nothing of {facts.name} is in {facts.region}.", fix="Apply its plan again, or make one.")
     stacks = {name: found["StackStatus"] if found else "not there" for name, found in described.items()}
-    outputs = Stack(cloudformation, facts.api_stack).outputs()
     state, weights = endpoint(facts, account)
+    if facts.mode == "async":
+        return Status(state, weights, stacks, "", "", 0)
+    outputs = Stack(cloudformation, facts.api_stack).outputs()
     return Status(state, weights, stacks, outputs.get("Url", ""), outputs.get("PageUrl", ""), asked(facts, account))
 
 
@@ -108,32 +108,3 @@ def logs(facts: Facts, account: Account, since: datetime, tell: Callable[[str], 
     for at, line in sorted(lines):
         tell(f"{datetime.fromtimestamp(at / 1000, UTC):%Y-%m-%d %H:%M:%S} {line}")
     return len(lines)
-
-
-def invoke(facts: Facts, account: Account, question: str) -> str:
-    """Ask the endpoint itself, with the caller's own credentials. Raises `UnavailableError`."""
-    if facts.mode == "async":
-        raise InputError(
-            f"{facts.name} is asynchronous: it is asked through S3.",
-            f"It reads a request that lies under s3://{facts.bucket}/async-in/ and puts its answer under async/.",
-            f"aws sagemaker-runtime invoke-endpoint-async --endpoint-name {facts.endpoint} --input-location s3://…",
-        )
-    body = json.dumps({"messages": [{"role": "user", "content": question}], "max_tokens": 256})
-    client, end = account.client("sagemaker-runtime"), time.monotonic() + 60
-    while True:
-        try:
-            found = client.invoke_endpoint(EndpointName=facts.endpoint, ContentType="application/json", Body=body)
-            answer = json.loads(found["Body"].read())
-            return str(answer["choices"][0]["message"]["content"])
-        except ClientError as error:
-            code = error.response["Error"]["Code"]
-            if code == "ModelNotReadyException" and time.monotonic() < end:
-                time.sleep(5)
-                continue
-            if missing(error) or code == "ValidationError":
-                raise UnavailableError(
-                    f"{facts.name} is switched off: its endpoint is not there.",
-                    f"Idle endpoints are deleted after {facts.idle_minutes} minutes, so that nobody pays for them.",
-                    "Plan and apply again: it takes some minutes to come up.",
-                ) from error
-            raise

@@ -23,7 +23,7 @@ async function say(word: object, headers: Record<string, string>): Promise<Respo
 
 export const gateway: Host = {
   alone: true,
-  streams: false,
+  streams: true,
   silent: SILENT,
   signIn: {
     about: (
