@@ -59,6 +59,8 @@ def made(plan: Plan, found: Made, as_json: bool) -> None:
         say(f"{name} answers at {found.url}/chat/completions with the header x-api-key: {found.key}")
     if found.page:
         say(f"Page: {found.page}, which asks for the same key")
+    if plan.facts.adapters:
+        say(f'A request\'s "model" names its version: {", ".join(plan.facts.components)}')
     say(f"Ask it: pumice deploy aws invoke {name} 'How are you?'    Remove it: pumice deploy aws destroy {name}")
 
 
@@ -69,10 +71,14 @@ def status(facts: Facts, found: Status, as_json: bool) -> None:
         return
     models = {str(each.name): each.model for each in facts.variants}
     shares = [f"{name} {models.get(name, '?')} {share:.0%}" for name, share in found.variants.items()]
+    if facts.adapters:
+        shares = [f"{len(facts.adapters)} versions over {models['A']}"]
     rows: list[tuple[str, Any]] = [
         ("endpoint", " · ".join([found.endpoint, *shares])),
         *found.stacks.items(),
     ]
+    if facts.adapters:
+        rows.append(("versions", ", ".join(facts.components)))
     if facts.mode != "async":
         rows += [("API", found.url), ("page", found.page or "none"), ("requests of the last hour", str(found.requests))]
     table(f"{facts.name} in {facts.region}", ("Part", "State"), rows)

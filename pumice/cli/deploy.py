@@ -76,7 +76,7 @@ def deployed(name: str) -> tuple[Facts, Account]:
 
 @aws.command("plan")
 def aws_plan(
-    model: Annotated[str, typer.Option(help="A registered name@version, or a base as it is.")],
+    model: Annotated[str, typer.Option(help="A registered name@version, several over one base (a@1,a@2), or a base.")],
     name: Annotated[str | None, typer.Option(help="Of the deployment; by default the model's.")] = None,
     profile: Profile = None,
     region: Region = None,
@@ -158,7 +158,11 @@ def aws_logs(name: Deployed, minutes: Annotated[int, typer.Option(min=1, help="H
 
 
 @aws.command("invoke")
-def aws_invoke(name: Deployed, question: str) -> None:
+def aws_invoke(
+    name: Deployed,
+    question: str,
+    version: Annotated[str | None, typer.Option(help="Of several over one base; by default the first.")] = None,
+) -> None:
     """Ask the endpoint, with your own AWS credentials."""
     facts, account = deployed(name)
     from pumice import show
@@ -166,7 +170,7 @@ def aws_invoke(name: Deployed, question: str) -> None:
     from pumice.deploy.aws.invoke import invoke
 
     with heard():
-        for piece in invoke(facts, account, question, show.say):
+        for piece in invoke(facts, account, question, show.say, version):
             typer.echo(piece, nl=False)
     typer.echo()
 
@@ -316,11 +320,12 @@ def aws_smoke(
     from pumice import show
     from pumice.deploy.aws import apply, deployments, smoke
     from pumice.deploy.aws import plan as plans
+    from pumice.deploy.aws.ab import check_shape
 
     found = plans.load(plan)
     facts, model = found.facts, found.facts.variants[0].model
-    if ab and facts.mode != "real-time":
-        raise typer.BadParameter("--ab needs two machines: plan the deployment with --real-time.")
+    if ab:
+        check_shape(facts)
     if train and not facts.instance:
         raise typer.BadParameter("--train needs a machine: plan the deployment with --real-time.")
     account = connect(found.profile, facts.region)

@@ -1,7 +1,7 @@
 """SageMaker without AWS: jobs run Pumice's training container as a process, endpoints run its serving container, one
 process a variant, and requests go to them by weight. Service Quotas and Budgets too, which no emulator has.
 
-Requests are validated by botocore's own models. What is not here: inference components, several machines.
+Requests are validated by botocore's own models. What is not here: several machines.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ class SageMaker:
     def __init__(self, s3: Any) -> None:
         self.s3 = s3
         self.records: dict[str, dict[str, dict[str, Any]]] = {
-            kind: {} for kind in ("training-job", "model", "endpoint-config", "endpoint", "group", "package")
+            kind: {}
+            for kind in ("training-job", "model", "endpoint-config", "endpoint", "component", "group", "package")
         }
         self.variants: dict[str, dict[str, Variant]] = {}
         self.jobs: dict[str, subprocess.Popen[str]] = {}
@@ -205,7 +206,10 @@ class SageMaker:
 
     def CreateEndpointConfig(self, asked: dict[str, Any]) -> dict[str, Any]:
         for each in asked["ProductionVariants"]:
-            self.get("model", each["ModelName"])
+            if "ModelName" in each:
+                self.get("model", each["ModelName"])
+            elif "ExecutionRoleArn" not in asked:
+                raise Refusal("ExecutionRoleArn is required for an endpoint of inference components.")
         name = asked["EndpointConfigName"]
         return self.put("endpoint-config", name, {**asked, "EndpointConfigArn": self.arn("endpoint-config", name)})
 
@@ -241,9 +245,8 @@ class SageMaker:
         """The new processes come up beside the old ones, take over, and the old ones end."""
         endpoint = self.get("endpoint", name)
         old = self.variants.get(name, {})
-        new = {
-            each["VariantName"]: self.start(each) for each in self.get("endpoint-config", config)["ProductionVariants"]
-        }
+        asked = self.get("endpoint-config", config)["ProductionVariants"]
+        new = {each["VariantName"]: self.start(each) for each in asked if "ModelName" in each}
         self.variants[name] = new
         endpoint.update(EndpointConfigName=config, EndpointStatus="InService", LastModifiedTime=time.time())
         for variant in old.values():
@@ -290,22 +293,83 @@ class SageMaker:
 
     def DeleteEndpoint(self, asked: dict[str, Any]) -> dict[str, Any]:
         self.get("endpoint", asked["EndpointName"])
+        if self.ListInferenceComponents({"EndpointNameEquals": asked["EndpointName"]})["InferenceComponents"]:
+            raise Refusal("Cannot delete an endpoint with inference components.")
         for variant in self.variants.pop(asked["EndpointName"], {}).values():
             variant.end()
         del self.records["endpoint"][asked["EndpointName"]]
         return {}
 
-    def invoke(self, name: str, target: str | None, body: bytes) -> tuple[str, Any]:
+    # Inference components
+
+    def CreateInferenceComponent(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """A base is a process of its own; an adapter is loaded by the process of its base."""
+        name, endpoint, wanted = asked["InferenceComponentName"], asked["EndpointName"], asked["Specification"]
+        self.get("endpoint", endpoint)
+        if base := wanted.get("BaseInferenceComponentName"):
+            variant = self.get("component", base)["VariantName"]
+            folder = self.variants[endpoint][variant].root / "adapters" / name
+            with tarfile.open(fileobj=io.BytesIO(self.object(wanted["Container"]["ArtifactUrl"]))) as archive:
+                archive.extractall(folder, filter="data")
+            self.tell(endpoint, variant, "POST", "", {"name": name, "src": str(folder), "preload": True, "pin": False})
+        else:
+            variant = asked["VariantName"]
+            started = self.start({"VariantName": variant, "ModelName": wanted["ModelName"]})
+            self.variants.setdefault(endpoint, {})[variant] = started
+        arns = {"InferenceComponentArn": self.arn("inference-component", name), "EndpointArn": "arn:endpoint"}
+        state = {**arns, "VariantName": variant, "InferenceComponentStatus": "InService"}
+        return self.put("component", name, {**asked, **state})
+
+    def DeleteInferenceComponent(self, asked: dict[str, Any]) -> dict[str, Any]:
+        name = asked["InferenceComponentName"]
+        found = self.get("component", name)
+        endpoint, variant = found["EndpointName"], found["VariantName"]
+        if any(
+            each["Specification"].get("BaseInferenceComponentName") == name
+            for each in self.records["component"].values()
+        ):
+            raise Refusal(f"Cannot delete {name}: adapters are over it.")
+        if "BaseInferenceComponentName" in found["Specification"]:
+            self.tell(endpoint, variant, "DELETE", f"/{name}")
+        else:
+            self.variants[endpoint].pop(variant).end()
+        del self.records["component"][name]
+        return {}
+
+    def ListInferenceComponents(self, asked: dict[str, Any]) -> dict[str, Any]:
+        name, endpoint = asked.get("NameContains", ""), asked.get("EndpointNameEquals")
+        found = self.records["component"].items()
+        return {
+            "InferenceComponents": [
+                each for key, each in found if name in key and endpoint in (None, each["EndpointName"])
+            ]
+        }
+
+    def tell(self, endpoint: str, variant: str, method: str, path: str, body: Any = None) -> None:
+        """Have a container load an adapter, or drop it. Raises `Refusal` with what it says."""
+        url = f"{self.variants[endpoint][variant].url}/adapters{path}"
+        try:
+            urllib.request.urlopen(urllib.request.Request(url, json.dumps(body).encode(), method=method)).close()
+        except urllib.error.HTTPError as error:
+            raise Refusal(f"The container refused the adapter: {error.read()!r}") from error
+
+    def invoke(self, name: str, target: str | None, body: bytes, component: str | None = None) -> tuple[str, Any]:
         """Which variant answers, and its answer, open."""
         variants = self.variants.get(name)
         if not variants:
             raise Refusal(f"Endpoint {name} of account {ACCOUNT} not found.", "ValidationError")
         if target and target not in variants:
             raise Refusal(f"Variant {target} not found.", "ValidationError")
+        told = {"content-type": "application/json"}
+        if any(each["EndpointName"] == name for each in self.records["component"].values()):
+            if component not in self.records["component"]:
+                raise Refusal("Inference Component Name header is required.", "ValidationError")
+            found = self.records["component"][component]
+            target = found["VariantName"]
+            if "BaseInferenceComponentName" in found["Specification"]:
+                told["X-Amzn-SageMaker-Adapter-Identifier"] = component
         key = target or random.choices(list(variants), [each.weight for each in variants.values()])[0]
-        request = urllib.request.Request(
-            f"{variants[key].url}/invocations", body, {"content-type": "application/json"}, method="POST"
-        )
+        request = urllib.request.Request(f"{variants[key].url}/invocations", body, told, method="POST")
         try:
             return key, urllib.request.urlopen(request, timeout=60)
         except urllib.error.HTTPError as error:
@@ -430,7 +494,8 @@ class Double(Listening):
                     return 202, self.sagemaker.queue(name, location), b'{"InferenceId": "1"}'
                 if name in self.sagemaker.records["endpoint"] and self.sagemaker.asynchronous(name):
                     raise Refusal(f"Endpoint {name} is asynchronous.", "ValidationError")
-                variant, said = self.sagemaker.invoke(name, target, body)
+                component = named.get("x-amzn-sagemaker-inference-component")
+                variant, said = self.sagemaker.invoke(name, target, body, component)
                 told = {"x-Amzn-Invoked-Production-Variant": variant}
                 if how == "invocations-response-stream":
                     return 200, {**told, "content-type": "application/vnd.amazon.eventstream"}, framed(said)

@@ -22,7 +22,16 @@ from sagemaker_double import Refusal, SageMaker
 
 OURS = ("AWS::SageMaker::", "AWS::Budgets::", "AWS::ApplicationAutoScaling::")
 """Scaling and the budget are kept in mind, and do nothing."""
-ORDER = ("::Model", "::EndpointConfig", "::Endpoint", "::Budget", "::ScalableTarget", "::ScalingPolicy", "::Alarm")
+ORDER = (
+    "::Model",
+    "::EndpointConfig",
+    "::Endpoint",
+    "::InferenceComponent",
+    "::Budget",
+    "::ScalableTarget",
+    "::ScalingPolicy",
+    "::Alarm",
+)
 NAMESPACE = "http://cloudformation.amazonaws.com/doc/2010-05-15/"
 
 
@@ -195,6 +204,9 @@ class Stacks(Listening):
             case "Endpoint":
                 name = properties["EndpointName"]
                 (self.sagemaker.UpdateEndpoint if had else self.sagemaker.CreateEndpoint)(properties)
+            case "InferenceComponent":
+                name = properties["InferenceComponentName"]
+                self.sagemaker.CreateInferenceComponent(properties)
         return name
 
     def unmake(self, type_: str, name: str) -> None:
@@ -203,6 +215,8 @@ class Stacks(Listening):
                 self.sagemaker.DeleteModel({"ModelName": name})
             case "EndpointConfig":
                 self.sagemaker.DeleteEndpointConfig({"EndpointConfigName": name})
+            case "InferenceComponent" if name in self.sagemaker.records["component"]:
+                self.sagemaker.DeleteInferenceComponent({"InferenceComponentName": name})
             case "Endpoint" if name in self.sagemaker.records["endpoint"]:
                 self.sagemaker.DeleteEndpoint({"EndpointName": name})
 

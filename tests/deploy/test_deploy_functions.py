@@ -331,6 +331,7 @@ def test_the_idle_function_deletes_only_what_nobody_asked(account: Cloud, monkey
     monkeypatch.setenv("IDLE_MINUTES", "60")
     from pumice.deploy.aws.functions import idle
 
+    monkeypatch.setattr(idle, "ENDPOINT", "pumice-lazy")
     records = account.double.sagemaker.records["endpoint"]
 
     def endpoint(age: float) -> None:
@@ -359,5 +360,6 @@ def test_the_idle_function_counts_what_was_asked(account: Cloud, monkeypatch: py
         "Value": 3.0,
     }
     account.client("cloudwatch").put_metric_data(Namespace="AWS/SageMaker", MetricData=[metric])
-    assert idle.asked("A", idle.datetime.now(idle.UTC)) == 3
-    assert idle.asked("B", idle.datetime.now(idle.UTC)) == 0
+    endpoint = {"EndpointName": "pumice-busy"}
+    assert idle.asked({**endpoint, "VariantName": "A"}, idle.datetime.now(idle.UTC)) == 3
+    assert idle.asked({**endpoint, "VariantName": "B"}, idle.datetime.now(idle.UTC)) == 0

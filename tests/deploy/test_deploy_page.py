@@ -139,6 +139,13 @@ def test_what_the_page_names_is_there_to_be_kept_for_ever(viewer: httpx.Client) 
     assert "javascript" in kinds[".js"] and kinds[".css"] == "text/css" and kinds[".svg"] == "image/svg+xml"
 
 
+def test_the_page_names_the_versions_that_can_be_asked(cloud: Cloud, viewer: httpx.Client, deployed: Deployed) -> None:
+    assert page.MODELS.format("") in viewer.get("/console/").text
+    page.put(cloud.client("s3"), deployed.bucket, ["faq@3", "faq@4"])
+    assert page.MODELS.format("faq@3 faq@4") in viewer.get("/console/").text
+    page.put(cloud.client("s3"), deployed.bucket)
+
+
 def test_everything_comes_under_the_policy(viewer: httpx.Client) -> None:
     for answer in (viewer.get("/console/"), viewer.post("/v1/feedback", json={})):
         assert "script-src 'self';" in answer.headers["content-security-policy"]

@@ -19,12 +19,17 @@ from pumice.deploy import aws
 from pumice.deploy.aws import bedrock, code, training
 from pumice.deploy.aws.api import api_stack
 from pumice.deploy.aws.endpoint import endpoint_stack
-from pumice.deploy.aws.facts import Facts, Mode, Variant
+from pumice.deploy.aws.facts import Adapter, Facts, Mode, Variant
 from pumice.deploy.aws.template import Template, body
 from pumice.errors import InputError
 
 A = Variant("A", "faq@3", "s3://bucket/models/a/model.tar.gz", 0.9)
 B = Variant("B", "faq@4", "s3://bucket/models/b/", 0.1)
+
+ADAPTERS = (
+    Adapter("faq@3", "s3://bucket/models/faq-3/model.tar.gz"),
+    Adapter("a_very_long_name_of_a_model@12", "s3://bucket/models/long/model.tar.gz"),
+)
 
 
 def facts(mode: Mode = "real-time", **changes: Any) -> Facts:
@@ -36,8 +41,11 @@ def facts(mode: Mode = "real-time", **changes: Any) -> Facts:
 def every() -> dict[str, Template]:
     modes: tuple[Mode, ...] = ("real-time", "serverless", "async")
     made = {f"endpoint-{mode}": endpoint_stack(facts(mode)) for mode in modes}
+    shared = facts(variants=(A,), adapters=ADAPTERS, image="1.dkr.ecr.us-east-1.amazonaws.com/vllm:1")
     return {
         **made,
+        "endpoint-adapters": endpoint_stack(shared),
+        "api-adapters": api_stack(shared),
         "api": api_stack(facts()),
         "import": bedrock.import_stack(facts()),
         "training": training.training_stack(facts()),
@@ -83,6 +91,7 @@ def test_no_role_may_do_everything() -> None:
         if statement["Resource"] == "*":
             # AWS knows no narrower resource for these.
             known = {"ecr:GetAuthorizationToken", "cloudwatch:PutMetricData", "cloudwatch:GetMetricStatistics"}
+            known.add("sagemaker:ListInferenceComponents")
             assert set(statement["Action"]) <= known, name
 
 
@@ -127,7 +136,7 @@ def test_answers_stream_through_the_keyed_api_and_every_wait_ends_before_the_nex
 
     ((_, function),) = (each for each in resources("AWS::Lambda::Function") if each[0] == "api/Function")
     posts = [each["Integration"] for _, each in resources("AWS::ApiGateway::Method") if each["HttpMethod"] == "POST"]
-    assert len(posts) == 2
+    assert posts
     for each in posts:
         assert each["ResponseTransferMode"] == "STREAM"
         assert each["Uri"]["Fn::Sub"].endswith("/2021-11-15/functions/${Function.Arn}/response-streaming-invocations")
@@ -137,8 +146,27 @@ def test_answers_stream_through_the_keyed_api_and_every_wait_ends_before_the_nex
         assert str(wrapper.parent) == "/var/task" and packed.getinfo(wrapper.name).external_attr >> 16 & 0o111
 
 
+def test_adapters_stand_on_a_base_that_is_there_and_the_gateway_asks_no_other_component() -> None:
+    made = every()
+    components = {
+        name: each
+        for name, each in made["endpoint-adapters"]["Resources"].items()
+        if each["Type"] == "AWS::SageMaker::InferenceComponent"
+    }
+    base = components.pop("BaseComponent")["Properties"]
+    assert len(components) == 2 and base["Specification"]["ModelName"] == {"Fn::GetAtt": ["ModelA", "ModelName"]}
+    for each in components.values():
+        over = each["Properties"]["Specification"]["BaseInferenceComponentName"]
+        assert over == base["InferenceComponentName"] and each["DependsOn"] == ["BaseComponent"]
+        assert len(each["Properties"]["InferenceComponentName"]) <= 63
+    variables = made["api-adapters"]["Resources"]["Function"]["Properties"]["Environment"]["Variables"]
+    named = json.loads(variables["COMPONENTS"])
+    assert set(named.values()) == {each["Properties"]["InferenceComponentName"] for each in components.values()}
+    assert set(named) == {each.model for each in ADAPTERS}
+
+
 def test_cloudfront_alone_reads_the_page_over_tls() -> None:
-    ((_, distribution),) = resources("AWS::CloudFront::Distribution")
+    _, distribution = next(resources("AWS::CloudFront::Distribution"))
     config = distribution["DistributionConfig"]
     origins = {each["Id"]: each for each in config["Origins"]}
     pages = config["DefaultCacheBehavior"]
@@ -147,7 +175,7 @@ def test_cloudfront_alone_reads_the_page_over_tls() -> None:
 
 
 def test_the_api_under_the_pages_address_is_asked_over_tls_and_never_cached() -> None:
-    ((_, distribution),) = resources("AWS::CloudFront::Distribution")
+    _, distribution = next(resources("AWS::CloudFront::Distribution"))
     config = distribution["DistributionConfig"]
     origins = {each["Id"]: each for each in config["Origins"]}
     (asked,) = config["CacheBehaviors"]
@@ -165,7 +193,7 @@ def test_the_api_under_the_pages_address_is_asked_over_tls_and_never_cached() ->
 
 
 def test_the_page_runs_under_a_policy_that_lets_in_nothing_from_elsewhere() -> None:
-    ((_, made),) = resources("AWS::CloudFront::ResponseHeadersPolicy")
+    _, made = next(resources("AWS::CloudFront::ResponseHeadersPolicy"))
     security = made["ResponseHeadersPolicyConfig"]["SecurityHeadersConfig"]
     words = dict(each.strip().split(" ", 1) for each in policy_of(security).split(";"))
     assert words["default-src"] == words["frame-ancestors"] == words["base-uri"] == words["form-action"] == "'none'"
@@ -235,4 +263,5 @@ def test_the_policy_in_the_documents_has_every_service_that_is_called_and_no_wil
 def test_facts_come_back_from_json() -> None:
     from dataclasses import asdict
 
-    assert Facts.from_json(json.loads(json.dumps(asdict(facts())))) == facts()
+    for made in (facts(), facts(variants=(A,), adapters=ADAPTERS)):
+        assert Facts.from_json(json.loads(json.dumps(asdict(made)))) == made

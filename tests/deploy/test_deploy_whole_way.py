@@ -129,7 +129,7 @@ def streamed(account: Cloud, tools: Path, folder: Path) -> None:
         address = {**os.environ, "URL": f"{gateway.url}/v1", "KEY": "-"}
         example = [sys.executable, str(EXAMPLES / "aws_client.py")]
         assert subprocess.run(example, env=address, capture_output=True, text=True, check=True).stdout.strip()
-        smoke.streamed(f"{gateway.url}/v1/chat/completions", "-", print)
+        smoke.streamed(f"{gateway.url}/v1/chat/completions", "-", "deployed", print)
     finally:
         gateway.close()
         loop.end()

@@ -65,6 +65,11 @@ def compare(facts: Facts, account: Account, since: datetime) -> Result:
 
 def check_shape(facts: Facts) -> None:
     """Raise `ConflictError` where two cannot stand side by side."""
+    if facts.adapters:
+        raise ConflictError(
+            f"{facts.name} answers with the version that a request names, so nothing is shared out between them.",
+            fix="Compare the versions here: pumice evaluate",
+        )
     if facts.mode != "real-time":
         raise ConflictError(
             f"{facts.name} is {facts.mode}, and only a --real-time deployment compares two versions.",

@@ -92,9 +92,11 @@ def requests_table(facts: Facts) -> dict[str, Any]:
 
 def function_role(facts: Facts) -> dict[str, Any]:
     """What the function may do: ask the one endpoint, write to the one table and the one log."""
-    target = arn("sagemaker", f"endpoint/{facts.endpoint}")
+    targets = [arn("sagemaker", f"endpoint/{facts.endpoint}")]
+    if facts.adapters:
+        targets.append(arn("sagemaker", f"inference-component/{facts.endpoint}-*"))
     statements = [
-        allow(["sagemaker:InvokeEndpoint", "sagemaker:InvokeEndpointWithResponseStream"], target),
+        allow(["sagemaker:InvokeEndpoint", "sagemaker:InvokeEndpointWithResponseStream"], targets),
         allow(["dynamodb:PutItem", "dynamodb:UpdateItem"], att("Requests", "Arn")),
         writes_to(log_name(facts)),
     ]
@@ -107,6 +109,7 @@ def function(facts: Facts) -> dict[str, Any]:
         "ENDPOINT_NAME": facts.endpoint,
         "TABLE_NAME": ref("Requests"),
         "LOG_BODIES": str(int(facts.log_bodies)),
+        **({"COMPONENTS": json.dumps(facts.components)} if facts.adapters else {}),
         # Lambda's own loop for Python cannot stream; ours takes its place.
         "AWS_LAMBDA_EXEC_WRAPPER": "/var/task/runtime.sh",
     }
@@ -260,7 +263,7 @@ def dashboard(facts: Facts) -> dict[str, Any]:
     ):
         lines = [
             ["Pumice", metric, "Endpoint", facts.endpoint, "Variant", variant, {"stat": statistic}]
-            for variant in ("A", "B")
+            for variant in facts.components or ("A", "B")
         ]
         shown = {"region": facts.region, "title": title, "metrics": lines}
         drawn.append({"type": "metric", "x": 8 * at, "y": 0, "width": 8, "height": 6, "properties": shown})

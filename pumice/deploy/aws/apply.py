@@ -5,8 +5,10 @@ Interrupted, it goes on where it was when it is run again; failed, it takes back
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 from botocore.exceptions import ClientError
 
@@ -81,9 +83,8 @@ def build(plan: Plan, account: Account, registry: Registry, home: Home, tell: Te
     key, packed = code.packed()
     s3.put_object(Bucket=facts.bucket, Key=key, Body=packed)
     tell("Models")
-    for variant in facts.variants:
-        subject = artifacts.find(variant.model, registry, home)
-        artifacts.send(subject, plan.engine, variant.data, s3, home.cache, tell)
+    for lay, address in files(plan, registry, home):
+        artifacts.send(lay, address, s3, home.cache, tell)
     tags = [*facts.tags, {"Key": PLAN_TAG, "Value": plan.id}]
     tell("Endpoint (its machine takes 5 to 15 minutes)")
     stack = Stack(cloudformation, facts.endpoint_stack)
@@ -97,11 +98,24 @@ def build(plan: Plan, account: Account, registry: Registry, home: Home, tell: Te
     outputs = Stack(cloudformation, facts.api_stack).apply(body(api_stack(facts)), tags, plan.id, tell)
     if facts.page and page.built():
         tell("Page")
-        page.put(s3, outputs["PageBucket"])
+        page.put(s3, outputs["PageBucket"], facts.components)
     elif facts.page:
         tell("The page stays as it is: the console is not built here.")
     found = account.client("apigateway").get_api_key(apiKey=outputs["KeyId"], includeValue=True)
     return Made(outputs["Url"], found["value"], outputs.get("PageUrl", ""))
+
+
+def files(plan: Plan, registry: Registry, home: Home) -> Iterator[tuple[Callable[[Path], None], str]]:
+    """What is sent: how it is laid, and where to."""
+    facts = plan.facts
+    if facts.adapters:
+        base, versions = artifacts.several([each.model for each in facts.adapters], registry, home)
+        yield partial(artifacts.lay, base, plan.engine), facts.variants[0].data
+        for version, adapter in zip(versions, facts.adapters, strict=True):
+            yield partial(artifacts.lay_adapter, version), adapter.data
+        return
+    for variant in facts.variants:
+        yield partial(artifacts.lay, artifacts.find(variant.model, registry, home), plan.engine), variant.data
 
 
 def answering(facts: Facts, account: Account) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from pumice.config import Home
 from pumice.deploy.aws.account import missing
 from pumice.deploy.aws.template import short_hash
 from pumice.deploy.sagemaker.images import Engine
-from pumice.engine import gguf, merge
+from pumice.engine import adapter, gguf, lora, merge
+from pumice.errors import InputError
 from pumice.records import Base, Model
 from pumice.registry.export import write, write_whole
 from pumice.registry.models import Registry
@@ -28,6 +29,10 @@ from pumice.store.files import sha256_folder_weights
 
 BYTES: dict[Engine, float] = {"llama.cpp": 1.08, "vllm": 2.0, "pumice": 4.0}
 """Of a weight in memory: 8 bits with their scales, bf16, fp32."""
+
+
+RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""The greatest rank of an adapter, as vLLM takes it."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,20 @@ def find(name: str, registry: Registry, home: Home) -> Subject:
     return Subject(name, resolve.resolve(name, home))
 
 
+def several(models: Sequence[str], registry: Registry, home: Home) -> tuple[Subject, tuple[Subject, ...]]:
+    """The base that all of them change, and each of them. Raises `InputError` for what cannot share one."""
+    found = tuple(find(each, registry, home) for each in models)
+    for each in found:
+        reason = lora.more_than_pairs(each.folder) if each.model and each.model.adapter else "it is a whole model"
+        if reason or each.base.sha256 != found[0].base.sha256:
+            raise InputError(
+                f"{each.id} cannot share a machine with {found[0].id}: {reason or 'its base is another one'}.",
+                "Several versions are served as LoRA adapters over one base.",
+                "Deploy it alone, under its own --name: it is merged then.",
+            )
+    return Subject(found[0].base.name, found[0].base), found
+
+
 def special(subject: Subject) -> bool:
     """Whether only Pumice itself answers with it."""
     model = subject.model
@@ -81,6 +100,11 @@ def needs(subject: Subject, engine: Engine) -> float:
     return (base.parameters * BYTES[engine] + seen) / 1e9 + (2.0 if engine == "vllm" else 0.7)
 
 
+def weigh(adapters: Sequence[Subject]) -> float:
+    """GB of memory for their weights."""
+    return sum((each.folder / adapter.WEIGHTS).stat().st_size for each in adapters) / 1e9
+
+
 def address(subject: Subject, engine: Engine, bucket: str) -> str:
     """Where it lies in S3: the same content, the same address."""
     own = sha256_folder_weights(subject.folder)
@@ -89,8 +113,13 @@ def address(subject: Subject, engine: Engine, bucket: str) -> str:
     return f"s3://{bucket}/{key}/" if engine == "vllm" else f"s3://{bucket}/{key}/model.tar.gz"
 
 
-def send(subject: Subject, engine: Engine, address: str, s3: Any, scratch: Path, tell: Callable[[str], None]) -> None:
-    """Make the files and put them to `address`, unless they are there. The marker comes last, so half is nothing."""
+def adapter_address(subject: Subject, bucket: str) -> str:
+    """Of an adapter alone."""
+    return address(subject, "pumice", bucket).replace("-pumice-", "-adapter-")
+
+
+def send(lay: Callable[[Path], None], address: str, s3: Any, scratch: Path, tell: Callable[[str], None]) -> None:
+    """Have `lay` make the files; put them to `address` unless they are there. The marker is last: half is nothing."""
     bucket, _, key = address.removeprefix("s3://").partition("/")
     marker = f"{key.rstrip('/')}.complete"
     if there(s3, bucket, marker):
@@ -99,7 +128,7 @@ def send(subject: Subject, engine: Engine, address: str, s3: Any, scratch: Path,
     scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         made = Path(folder) / "made"
-        lay(subject, engine, made)
+        lay(made)
         if key.endswith("/"):
             for path in sorted(made.rglob("*")):
                 if path.is_file():
@@ -145,3 +174,14 @@ def lay(subject: Subject, engine: Engine, out: Path) -> None:
         shutil.copytree(subject.whole, out / "base")
         if model and model.adapter:
             shutil.copytree(model.folder, out / "model")
+
+
+def lay_adapter(subject: Subject, out: Path) -> None:
+    """An adapter alone, as whatever holds its base loads it."""
+    shutil.copytree(subject.folder, out)
+
+
+def rank(subject: Subject) -> int:
+    """An adapter's, among those that vLLM can be told."""
+    wanted = int(adapter.read_config(subject.folder)["r"])
+    return next(each for each in RANKS if each >= wanted or each == RANKS[-1])

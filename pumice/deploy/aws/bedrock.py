@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -47,7 +48,7 @@ def bring(
     s3, bedrock = account.client("s3"), account.client("bedrock")
     bucket.ensure(s3, facts)
     address = artifacts.address(subject, "vllm", facts.bucket)
-    artifacts.send(subject, "vllm", address, s3, home.cache, tell)
+    artifacts.send(partial(artifacts.lay, subject, "vllm"), address, s3, home.cache, tell)
     stack = Stack(account.client("cloudformation"), stack_name(facts))
     outputs = stack.apply(body(import_stack(facts)), facts.tags, str(int(time.time())), tell)
     job = bedrock.create_model_import_job(

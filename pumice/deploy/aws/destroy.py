@@ -73,10 +73,13 @@ def leftovers(facts: Facts, account: Account) -> dict[str, bool]:
     table = f"{facts.endpoint}-requests"
     names = (facts.endpoint_stack, facts.api_stack, bedrock.stack_name(facts), training.stack_name(facts))
     stacks = {f"stack {name}": Stack(cloudformation, name).describe() is not None for name in names}
+    named = sagemaker.list_inference_components(NameContains=f"{facts.endpoint}-")["InferenceComponents"]
+    components = [each for each in named if each["EndpointName"] == facts.endpoint]
     configs = sagemaker.list_endpoint_configs(NameContains=facts.endpoint)["EndpointConfigs"]
     return {
         **stacks,
         f"endpoint {facts.endpoint}": found(sagemaker.describe_endpoint, EndpointName=facts.endpoint),
+        f"inference components of {facts.endpoint}": bool(components),
         f"endpoint configurations of {facts.endpoint}": bool(configs),
         f"function {facts.endpoint}": found(functions.get_function, FunctionName=facts.endpoint),
         f"function {facts.endpoint}-idle": found(functions.get_function, FunctionName=f"{facts.endpoint}-idle"),

@@ -32,6 +32,7 @@ def endpoint_stack(facts: Facts) -> Template:
         **{f"Model{each.name}": model(facts, each) for each in facts.variants},
         "Config": config(facts),
         "Endpoint": endpoint(facts),
+        **components(facts),
         # CloudWatch and Budgets cannot publish to a topic under the key `alias/aws/sns`; nothing is stored in it.
         "Topic": resource("AWS::SNS::Topic"),
         "TopicPolicy": topic_policy(),
@@ -105,6 +106,8 @@ def model(facts: Facts, variant: Variant) -> dict[str, Any]:
 def config(facts: Facts) -> dict[str, Any]:
     """What runs each variant."""
     properties: dict[str, Any] = {"ProductionVariants": [production(facts, each) for each in facts.variants]}
+    if facts.adapters:
+        properties["ExecutionRoleArn"] = att("ExecutionRole", "Arn")
     if facts.mode == "async":
         bucket = f"s3://{facts.bucket}"
         output = {"S3OutputPath": f"{bucket}/async/", "S3FailurePath": f"{bucket}/async-failed/"}
@@ -117,11 +120,10 @@ def config(facts: Facts) -> dict[str, Any]:
 
 def production(facts: Facts, variant: Variant) -> dict[str, Any]:
     """One variant with the machine under it."""
-    made: dict[str, Any] = {
-        "VariantName": variant.name,
-        "ModelName": att(f"Model{variant.name}", "ModelName"),
-        "InitialVariantWeight": variant.weight,
-    }
+    made: dict[str, Any] = {"VariantName": variant.name}
+    if not facts.adapters:
+        # A variant of inference components has no model and no share.
+        made |= {"ModelName": att(f"Model{variant.name}", "ModelName"), "InitialVariantWeight": variant.weight}
     if facts.mode == "serverless":
         return made | {"ServerlessConfig": {"MemorySizeInMB": facts.memory, "MaxConcurrency": 5}}
     made |= {
@@ -136,7 +138,7 @@ def production(facts: Facts, variant: Variant) -> dict[str, Any]:
 def endpoint(facts: Facts) -> dict[str, Any]:
     """A change comes up beside what runs, takes over, and is taken back when errors come."""
     made: dict[str, Any] = {"EndpointName": facts.endpoint, "EndpointConfigName": att("Config", "EndpointConfigName")}
-    if facts.mode == "real-time":
+    if facts.mode == "real-time" and not facts.adapters:
         made["DeploymentConfig"] = {
             "BlueGreenUpdatePolicy": {
                 "TerminationWaitInSeconds": 60,
@@ -145,6 +147,40 @@ def endpoint(facts: Facts) -> dict[str, Any]:
             "AutoRollbackConfiguration": {"Alarms": [{"AlarmName": ref("ErrorsAlarm")}]},
         }
     return resource("AWS::SageMaker::Endpoint", **made)
+
+
+def components(facts: Facts) -> dict[str, Any]:
+    """The base, which takes the machine's GPU, and the adapters over it, which take nothing more."""
+    if not facts.adapters:
+        return {}
+    name = f"{facts.endpoint}-base"
+    device = {"NumberOfAcceleratorDevicesRequired": 1} if "/vllm:" in facts.image else {"NumberOfCpuCoresRequired": 1}
+    base = resource(
+        "AWS::SageMaker::InferenceComponent",
+        InferenceComponentName=name,
+        EndpointName=att("Endpoint", "EndpointName"),
+        VariantName="A",
+        Specification={
+            "ModelName": att("ModelA", "ModelName"),
+            "ComputeResourceRequirements": {"MinMemoryRequiredInMb": 1024, **device},
+            "StartupParameters": {
+                "ContainerStartupHealthCheckTimeoutInSeconds": 900,
+                "ModelDataDownloadTimeoutInSeconds": 1200,
+            },
+        },
+        RuntimeConfig={"CopyCount": 1},
+    )
+    over = {
+        f"Component{each.mark.replace('-', '')}": resource(
+            "AWS::SageMaker::InferenceComponent",
+            InferenceComponentName=facts.components[each.model],
+            EndpointName=att("Endpoint", "EndpointName"),
+            Specification={"BaseInferenceComponentName": name, "Container": {"ArtifactUrl": each.data}},
+            after=["BaseComponent"],
+        )
+        for each in facts.adapters
+    }
+    return {"BaseComponent": base, **over}
 
 
 def alarm(metric: str, rule: dict[str, Any], facts: Facts) -> dict[str, Any]:
@@ -201,8 +237,9 @@ def sweeper(facts: Facts) -> dict[str, Any]:
     target = arn("sagemaker", f"endpoint/{facts.endpoint}")
     statements = [
         allow(["sagemaker:DescribeEndpoint", "sagemaker:DeleteEndpoint"], target),
-        # CloudWatch knows no narrower resource for reading numbers.
-        allow("cloudwatch:GetMetricStatistics", "*"),
+        # Neither CloudWatch nor a list knows a narrower resource.
+        allow(["cloudwatch:GetMetricStatistics", "sagemaker:ListInferenceComponents"], "*"),
+        allow("sagemaker:DeleteInferenceComponent", arn("sagemaker", f"inference-component/{facts.endpoint}-*")),
         writes_to(log),
     ]
     variables = {"ENDPOINT_NAME": facts.endpoint, "IDLE_MINUTES": str(facts.idle_minutes)}
@@ -213,7 +250,7 @@ def sweeper(facts: Facts) -> dict[str, Any]:
         Architectures=["arm64"],
         Handler="idle.handler",
         Role=att("IdleRole", "Arn"),
-        Timeout=30,
+        Timeout=600 if facts.adapters else 30,
         MemorySize=128,
         Code={"S3Bucket": facts.bucket, "S3Key": facts.code},
         Environment={"Variables": variables},

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
+from pumice.deploy.aws.template import short_hash
 from pumice.errors import InputError
 
 Mode = Literal["real-time", "serverless", "async"]
@@ -31,6 +32,22 @@ class Variant:
 
 
 @dataclass(frozen=True)
+class Adapter:
+    """One of several versions over the same base, which share its machine."""
+
+    model: str
+    """`name@version`, as requests name it."""
+    data: str
+    """S3 address of a `model.tar.gz`."""
+
+    @property
+    def mark(self) -> str:
+        """For names that AWS takes, different for different versions."""
+        short = re.sub(r"[^a-z0-9]+", "-", self.model.lower()).strip("-")[:24].strip("-")
+        return f"{short}-{short_hash(self.model)[:6]}"
+
+
+@dataclass(frozen=True)
 class Facts:
     """A deployment."""
 
@@ -42,6 +59,7 @@ class Facts:
     """As SageMaker calls it: `ml.g5.xlarge`; "" for serverless."""
     image: str
     variants: tuple[Variant, ...]
+    """What runs: a model and perhaps a candidate, or the one base of `adapters`."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """What the image is told."""
     code: str = ""
@@ -55,6 +73,8 @@ class Facts:
     email: str = ""
     page: bool = False
     """Whether the console stands on CloudFront."""
+    adapters: tuple[Adapter, ...] = ()
+    """Versions that are inference components over the base."""
     log_bodies: bool = False
     """Whether the request log keeps what was asked and answered."""
 
@@ -91,6 +111,11 @@ class Facts:
         return f"pumice-{self.name}"
 
     @property
+    def components(self) -> dict[str, str]:
+        """SageMaker's inference component of each version; none without adapters."""
+        return {each.model: f"{self.endpoint}-{each.mark}" for each in self.adapters}
+
+    @property
     def tags(self) -> list[dict[str, str]]:
         """As CloudFormation takes them."""
         return [{"Key": TAG, "Value": self.name}]
@@ -98,4 +123,6 @@ class Facts:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """What `dataclasses.asdict` made."""
-        return cls(**{**values, "variants": tuple(Variant(**each) for each in values["variants"])})
+        variants = tuple(Variant(**each) for each in values["variants"])
+        adapters = tuple(Adapter(**each) for each in values.get("adapters", ()))
+        return cls(**{**values, "variants": variants, "adapters": adapters})

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 
 from pumice.deploy.aws.account import Account, missing
 from pumice.deploy.aws.facts import Facts
-from pumice.errors import UnavailableError
+from pumice.errors import NotFoundError, UnavailableError
 
 Tell = Callable[[str], None]
 PAUSE = 3.0
@@ -21,26 +21,39 @@ PATIENCE = 3600.0
 """For an answer out of the queue, which is as long as SageMaker lets a model take."""
 
 
-def invoke(facts: Facts, account: Account, question: str, tell: Tell) -> Iterator[str]:
-    """The answer, piece by piece. Raises `UnavailableError`."""
+def invoke(facts: Facts, account: Account, question: str, tell: Tell, version: str | None = None) -> Iterator[str]:
+    """The answer, piece by piece. Raises `UnavailableError`, and `NotFoundError` for a version that is not there."""
+    who = {"InferenceComponentName": component(facts, version)} if facts.adapters or version else {}
     asked: dict[str, Any] = {"messages": [{"role": "user", "content": question}], "max_tokens": 256}
     if facts.mode == "async":
         yield queued(facts, account, asked, tell)
         return
-    for event in events(started(facts, account, {**asked, "stream": True})):
+    for event in events(started(facts, account, {**asked, "stream": True}, who)):
         if "error" in event:
             raise UnavailableError("The model failed in the middle of its answer.", str(event["error"]))
         for choice in event["choices"]:
             yield choice["delta"].get("content") or ""
 
 
-def started(facts: Facts, account: Account, asked: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def component(facts: Facts, version: str | None) -> str:
+    """The one of a version, or of the first. Raises `NotFoundError`."""
+    if version is None:
+        return next(iter(facts.components.values()))
+    if version not in facts.components:
+        there = ", ".join(facts.components) or f"{facts.variants[0].model} alone"
+        raise NotFoundError(f"{facts.name} has no version {version} to choose.", f"It has {there}.")
+    return facts.components[version]
+
+
+def started(
+    facts: Facts, account: Account, asked: Mapping[str, Any], who: Mapping[str, str]
+) -> Iterator[dict[str, Any]]:
     """The parts of a streamed answer. Raises `UnavailableError` for an endpoint that is switched off."""
     client, end = account.client("sagemaker-runtime"), time.monotonic() + 60
     while True:
         try:
             found = client.invoke_endpoint_with_response_stream(
-                EndpointName=facts.endpoint, ContentType="application/json", Body=json.dumps(asked)
+                EndpointName=facts.endpoint, ContentType="application/json", Body=json.dumps(asked), **who
             )
             return iter(found["Body"])
         except ClientError as error:

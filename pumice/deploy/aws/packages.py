@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def push(
     engine = artifacts.choose(subject, False, None)
     image = images.serving(engine, account.region, None)
     address = artifacts.address(subject, engine, bucket)
-    artifacts.send(subject, engine, address, s3, home.cache, tell)
+    artifacts.send(partial(artifacts.lay, subject, engine), address, s3, home.cache, tell)
     ensure_group(sagemaker, group(model.name))
     asked: dict[str, Any] = {
         "ModelPackageGroupName": group(model.name),

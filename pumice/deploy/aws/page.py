@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import mimetypes
+from collections.abc import Iterable
+from html import escape
 from typing import Any
 
 from pumice.api.console.bundle import FOR_EVER, HOST, NONCE, POLICY, STATIC
@@ -22,6 +24,7 @@ SECONDS = 60
 """The longest wait for an answer to begin or go on that CloudFront grants without being asked for more."""
 GATEWAY = HOST.replace("server", "gateway")
 """By which the page knows that it has an API with a key, and no more."""
+MODELS = '<meta name="models" content="{}" />'
 WAYS = """\
 function handler(event) {
   const request = event.request;
@@ -56,13 +59,16 @@ def check(facts: Facts, account: Account) -> None:
         )
 
 
-def put(s3: Any, bucket: str) -> None:
-    """The assets come first, so that the page names only what is there; older ones stay, for pages that are open."""
+def put(s3: Any, bucket: str, models: Iterable[str] = ()) -> None:
+    """The assets come first, so that the page names only what is there; older ones stay, for pages that are open.
+
+    `models` can be chosen from; none where there is one, which needs no name.
+    """
     for path in sorted((STATIC / "assets").iterdir()):
         kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
         key = f"console/assets/{path.name}"
         s3.put_object(Bucket=bucket, Key=key, Body=path.read_bytes(), ContentType=kind, CacheControl=FOR_EVER)
-    index = (STATIC / "index.html").read_text("utf-8").replace(HOST, GATEWAY)
+    index = (STATIC / "index.html").read_text("utf-8").replace(HOST, GATEWAY + MODELS.format(escape(" ".join(models))))
     s3.put_object(
         Bucket=bucket,
         Key="console/index.html",

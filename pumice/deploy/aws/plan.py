@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 from pumice.config import Home
 from pumice.deploy.aws import artifacts, code, page, prices, quotas
 from pumice.deploy.aws.account import Account, heard, missing
-from pumice.deploy.aws.facts import PLAN_TAG, Facts, Mode, Variant
+from pumice.deploy.aws.facts import PLAN_TAG, Adapter, Facts, Mode, Variant
 from pumice.deploy.aws.quotas import Quota
 from pumice.deploy.aws.stacks import Stack, check_whole
 from pumice.deploy.aws.template import short_hash
@@ -27,6 +27,8 @@ from pumice.registry.models import Registry
 from pumice.store.files import write_atomic
 
 GOOD_FOR = timedelta(hours=24)
+ONE_GPU = 24
+"""GB of the largest machine with one GPU, or none."""
 MEMORIES = (1024, 2048, 3072, 4096, 5120, 6144)
 """MB that a serverless container may have."""
 
@@ -56,6 +58,7 @@ class Wanted:
     """What the user asked for."""
 
     model: str
+    """Several versions, with commas between them, are adapters over their one base."""
     name: str
     mode: Mode = "real-time"
     instance: str | None = None
@@ -115,10 +118,17 @@ class Plan:
 def make(wanted: Wanted, account: Account, registry: Registry, home: Home) -> Plan:
     """Decide. Raises a `PumiceError` of its own for each thing that stands in the way."""
     table = prices.machines(home.root)
-    subject = artifacts.find(wanted.model, registry, home)
+    names = [each.strip() for each in wanted.model.split(",")]
+    versions: tuple[artifacts.Subject, ...] = ()
+    if len(names) > 1:
+        check_count(names)
+        subject, versions = artifacts.several(names, registry, home)
+        table = together(wanted, table)
+    else:
+        subject = artifacts.find(wanted.model, registry, home)
     machine = choose_machine(wanted, subject, table)
     engine = artifacts.choose(subject, bool(machine and machine.gpu), wanted.image)
-    needs = artifacts.needs(subject, engine)
+    needs = artifacts.needs(subject, engine) + artifacts.weigh(versions)
     has = machine.memory if machine else MEMORIES[-1] / 1024
     check_memory(wanted, needs, has)
     with heard():
@@ -133,17 +143,20 @@ def make(wanted: Wanted, account: Account, registry: Registry, home: Home) -> Pl
             instance=machine.name if machine else "",
             image=image,
             variants=(),
-            environment=images.ENVIRONMENT[engine],
+            environment=images.ENVIRONMENT[engine]
+            | (images.lora(max(map(artifacts.rank, versions))) if versions else {}),
             code=key,
             memory=next((each for each in MEMORIES if each / 1024 >= needs), MEMORIES[-1]),
             email=wanted.email,
         )
         # A page that is there is not taken away because the console is not built on this machine.
-        facts = replace(
-            facts,
-            variants=variants(wanted, facts, engine, registry, home),
-            page=page.built() or page.there(facts, account),
-        )
+        facts = replace(facts, page=page.built() or page.there(facts, account))
+        if versions:
+            held = Variant("A", subject.id, artifacts.address(subject, engine, facts.bucket))
+            made = tuple(Adapter(each.id, artifacts.adapter_address(each, facts.bucket)) for each in versions)
+            facts = replace(facts, variants=(held,), adapters=made)
+        else:
+            facts = replace(facts, variants=variants(wanted, facts, engine, registry, home))
         check_taken(facts, account)
         count = len(facts.variants)
         found = quotas.looked_up(quotas.needed(wanted.mode, facts.instance, count), account)
@@ -153,6 +166,33 @@ def make(wanted: Wanted, account: Account, registry: Registry, home: Home) -> Pl
     now = datetime.now(UTC).isoformat(timespec="seconds")
     priced = prices.READ_ON.isoformat()
     return Plan(facts, engine, account.profile, now, resources, tuple(found), needs, has, priced, before)
+
+
+def check_count(names: list[str]) -> None:
+    """Raise `InputError` for a version that is named twice, and for more than one machine takes."""
+    if len(set(names)) < len(names) or len(names) > images.MOST_ADAPTERS:
+        raise InputError(
+            f"--model names {len(names)} versions, {len(set(names))} of them different.",
+            f"Each stands once over the base, and there are at most {images.MOST_ADAPTERS}.",
+        )
+
+
+def together(wanted: Wanted, table: tuple[prices.Machine, ...]) -> tuple[prices.Machine, ...]:
+    """The machines that hold a base with adapters over it. Raises `InputError` for another shape."""
+    if wanted.mode != "real-time" or wanted.candidate:
+        raise InputError(
+            "Several versions share a machine in a real-time deployment without a candidate.",
+            "SageMaker has adapters over one base as inference components, and for nothing else.",
+            "Leave --async and --serverless out, or name one version.",
+        )
+    fitting = tuple(each for each in table if each.memory <= ONE_GPU and (each.gpu or wanted.image))
+    if wanted.instance and all(each.name != wanted.instance for each in fitting):
+        raise InputError(
+            f"--instance {wanted.instance} does not hold several versions.",
+            "vLLM serves adapters on one GPU.",
+            f"Choose one of {', '.join(each.name for each in fitting)}.",
+        )
+    return fitting
 
 
 def choose_machine(
@@ -287,6 +327,12 @@ def listed(facts: Facts, machine: prices.Machine | None) -> list[Resource]:
                     note=note,
                 )
             )
+    made += [
+        Resource(
+            f"Inference component {name}", f"answers for {model}, an adapter over the base", note="no machine more"
+        )
+        for model, name in facts.components.items()
+    ]
     made += [
         Resource("IAM roles", "one a function and one for the container, each with the few actions that it needs"),
         Resource("SNS topic, two alarms", "speak when answers fail or become slow"),

@@ -44,23 +44,23 @@ def smoke(facts: Facts, made: Made, account: Account, tell: Tell) -> None:
     with heard():
         tell(f"SageMaker answers: {''.join(invoke(facts, account, 'Say one word.', tell))[:60]!r}")
         if facts.mode != "async":
-            doors(made, tell)
+            doors(made, next(iter(facts.components), "deployed"), tell)
         found = status(facts, account)
         tell(f"Status: {found.endpoint}, {found.requests} requests in the log")
     tell("Every door opens.")
 
 
-def doors(made: Made, tell: Tell) -> None:
+def doors(made: Made, model: str, tell: Tell) -> None:
     """The API's, and the page's."""
-    url = f"{made.url}/chat/completions"
-    expect(url, "", 403, "without a key")
-    answer = expect(url, made.key, 200, "with the key")
+    url, body = f"{made.url}/chat/completions", question("Say one word.", model)
+    expect(url, "", 403, "without a key", body)
+    answer = expect(url, made.key, 200, "with the key", body)
     expect(f"{made.url}/feedback", made.key, 200, "feedback", {"request_id": answer["request_id"], "score": 1})
-    streamed(url, made.key, tell)
+    streamed(url, made.key, model, tell)
     if made.page:
         look(f"{made.page}/console/playground", tell)
-        expect(f"{made.page}/v1/chat/completions", "", 403, "without a key")
-        streamed(f"{made.page}/v1/chat/completions", made.key, tell)
+        expect(f"{made.page}/v1/chat/completions", "", 403, "without a key", body)
+        streamed(f"{made.page}/v1/chat/completions", made.key, model, tell)
 
 
 def look(url: str, tell: Tell) -> None:
@@ -75,9 +75,14 @@ def look(url: str, tell: Tell) -> None:
     tell("CloudFront answers with the console")
 
 
-def streamed(url: str, key: str, tell: Tell) -> None:
+def question(text: str, model: str) -> dict[str, Any]:
+    """As OpenAI has it."""
+    return {"model": model, "messages": [{"role": "user", "content": text}], "max_tokens": 32}
+
+
+def streamed(url: str, key: str, model: str, tell: Tell) -> None:
     """An answer that comes word by word, and when it came."""
-    asked = {"messages": [{"role": "user", "content": "Count to twenty."}], "max_tokens": 64, "stream": True}
+    asked = question("Count to twenty.", model) | {"stream": True}
     request = urllib.request.Request(url, json.dumps(asked).encode(), {**JSON, "x-api-key": key})
     begun, times, last = time.monotonic(), [], b""
     try:
@@ -95,7 +100,7 @@ def streamed(url: str, key: str, tell: Tell) -> None:
 
 def shifted(facts: Facts, made: Made, account: Account, tell: Tell) -> None:
     """The second variant answers, and gets every request."""
-    body = {"messages": [{"role": "user", "content": "Say one word."}], "max_tokens": 8, "variant": "B"}
+    body = question("Say one word.", "deployed") | {"variant": "B"}
     with heard():
         answer = expect(f"{made.url}/chat/completions", made.key, 200, "for variant B", body)
         if answer["variant"] != "B":
@@ -106,7 +111,9 @@ def shifted(facts: Facts, made: Made, account: Account, tell: Tell) -> None:
 
 def imported(facts: Facts, account: Account, tell: Tell) -> None:
     """Bedrock answers with what it has imported; the first time it must be brought up."""
-    body = json.dumps({"messages": [{"role": "user", "content": "Say one word."}], "max_tokens": 8})
+    asked = question("Say one word.", "")
+    del asked["model"]
+    body = json.dumps(asked)
     with heard():
         model = account.client("bedrock").get_imported_model(modelIdentifier=facts.endpoint)["modelArn"]
         client, end = account.client("bedrock-runtime"), time.monotonic() + 600
@@ -122,11 +129,10 @@ def imported(facts: Facts, account: Account, tell: Tell) -> None:
                 return
 
 
-def expect(url: str, key: str, wanted: int, what: str, body: dict[str, Any] | None = None) -> dict[str, str]:
+def expect(url: str, key: str, wanted: int, what: str, body: dict[str, Any]) -> dict[str, str]:
     """POST, and compare the status."""
-    asked = body or {"messages": [{"role": "user", "content": "Say one word."}], "max_tokens": 8}
     headers = {**JSON, **({"x-api-key": key} if key else {})}
-    request = urllib.request.Request(url, json.dumps(asked).encode(), headers)
+    request = urllib.request.Request(url, json.dumps(body).encode(), headers)
     try:
         with urllib.request.urlopen(request, timeout=60) as answer:
             got, said = answer.status, answer.read()

@@ -53,12 +53,28 @@ TRAIN_CPU = Image("pytorch-training:2.10.0-cpu-py313-ubuntu22.04-sagemaker", {"t
 TRAINING = {("2.10", True): TRAIN_GPU, ("2.10", False): TRAIN_CPU}
 """By version of torch, and whether the instance has a GPU."""
 CONTEXT = 4096
+MOST_ADAPTERS = 32
+"""Over one base; vLLM keeps four on the GPU at once, and these in memory."""
 
 ENVIRONMENT: dict[Engine, dict[str, str]] = {
     "llama.cpp": {"SM_LLAMA_CPP_CTX_SIZE": str(CONTEXT)},
     "vllm": {"SM_VLLM_MODEL": "/opt/ml/model", "SM_VLLM_MAX_MODEL_LEN": str(CONTEXT)},
     "pumice": {},
 }
+
+
+def lora(rank: int) -> dict[str, str]:
+    """What vLLM is told so that it takes adapters up to a rank; Pumice's own container needs no word.
+
+    It says nothing of how many there are, so that one more does not start the base anew.
+    """
+    return {
+        "SM_VLLM_ENABLE_LORA": "true",
+        "SM_VLLM_MAX_LORAS": "4",
+        "SM_VLLM_MAX_CPU_LORAS": str(MOST_ADAPTERS),
+        "SM_VLLM_MAX_LORA_RANK": str(rank),
+        "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "true",
+    }
 
 
 def serving(engine: Engine, region: str, given: str | None) -> str:

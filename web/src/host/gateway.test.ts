@@ -1,13 +1,16 @@
+import { screen } from "@testing-library/react";
+import { createElement } from "react";
 import { beforeEach, expect, test, vi } from "vitest";
 
 import type { Failure } from "../client";
 import { chat } from "../client/chat";
-import { bodyOf } from "../pages/playground";
+import Playground, { bodyOf } from "../pages/playground";
+import { draw } from "../tests/draw";
 import { host } from ".";
 import { gateway } from "./gateway";
 
 vi.hoisted(() => {
-  document.head.innerHTML = '<meta name="host" content="gateway">';
+  document.head.innerHTML = '<meta name="host" content="gateway"><meta name="models" content="faq@3 faq@4">';
 });
 
 const asked: { path: string; headers: Record<string, string>; body: unknown }[] = [];
@@ -28,6 +31,7 @@ beforeEach(() => {
 
 test("the page says that the gateway answers it", () => {
   expect(host).toBe(gateway);
+  expect(host.models).toEqual(["faq@3", "faq@4"]);
 });
 
 test("a key of the gateway's is tried on feedback about nothing, and kept for the tab alone", async () => {
@@ -81,6 +85,13 @@ test("a question is asked as the gateway can answer it, what comes in one piece 
   expect(asked.at(-1)).toMatchObject({ path: "/v1/feedback", body: { request_id: "r-1", score: 0 } });
   answering(403, { message: "Forbidden" });
   expect(await refused(chat(body, new AbortController().signal, () => {}))).toMatchObject({ status: 401 });
+});
+
+test("of the versions that the page names the first is asked, until another is chosen", () => {
+  draw(createElement(Playground));
+  expect(screen.getByLabelText<HTMLInputElement>("Model", { selector: "input" }).value).toBe("faq@3");
+  expect(document.querySelector("pre")?.textContent).toContain('"model": "faq@3"');
+  expect(screen.queryByText("JSON schema")).toBeNull();
 });
 
 test("what is copied sends the key as the gateway wants it", () => {

@@ -23,6 +23,7 @@ async function say(word: object, headers: Record<string, string>): Promise<Respo
 
 export const gateway: Host = {
   alone: true,
+  models: document.querySelector<HTMLMetaElement>("meta[name=models]")?.content.split(" ").filter(Boolean) ?? [],
   streams: true,
   silent: SILENT,
   signIn: {

@@ -7,8 +7,10 @@ import { gateway } from "./gateway";
 import { server } from "./server";
 
 export interface Host {
-  /** One model and the Playground, and nothing else. */
+  /** The Playground, and nothing else. */
   alone: boolean;
+  /** Those that the page itself names; none where the server is asked, or where there is one. */
+  models: string[];
   /** Whether answers come as they are written. */
   streams: boolean;
   /** What is said when nothing answers. */

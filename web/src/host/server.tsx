@@ -6,6 +6,7 @@ import type { Host } from ".";
 
 export const server: Host = {
   alone: false,
+  models: [],
   streams: true,
   silent: SILENT,
   signIn: {

@@ -61,7 +61,7 @@ function fault(text: string): string | null {
 
 export default function Playground() {
   const [query] = useSearchParams();
-  const [model, setModel] = useState(host.alone ? "" : (query.get("model") ?? EMPTY.model));
+  const [model, setModel] = useState(host.alone ? (host.models[0] ?? "") : (query.get("model") ?? EMPTY.model));
   const [fields, setFields] = useState<Fields>({ system: "", numbers: { temperature: "0", max_tokens: "200" }, tools: "", schema: "" });
   const [turns, setTurns] = useState<Turn[]>([]);
   const [prompt, setPrompt] = useState("");
@@ -116,6 +116,9 @@ export default function Playground() {
           <Part title="Conversation" hidden>
             <Stack gap="sm">
               {!host.alone && <NameSelect label="Model" value={model} set={setModel} />}
+              {host.models.length > 0 && (
+                <Select label="Model" data={host.models} value={model} onChange={(chosen) => chosen && setModel(chosen)} allowDeselect={false} />
+              )}
               <Stack gap="xs" role="log" aria-label="Conversation" aria-live="polite">
                 {turns.map((turn, at) => (
                   <Said key={at} turn={turn} />

@@ -24,6 +24,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 ENDPOINT = os.environ["ENDPOINT_NAME"]
+COMPONENTS: dict[str, str] = json.loads(os.environ.get("COMPONENTS", "{}"))
+"""By the model that a request names: the inference component that answers; empty where one model is behind all."""
 LOG_BODIES = os.environ.get("LOG_BODIES") == "1"
 LONGEST_BODY = 200_000
 MOST_TOKENS = 4096
@@ -120,15 +122,24 @@ def checked(body: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     # There is one model behind an endpoint, and vLLM refuses any other name for it than its own.
     asked = {key: value for key, value in body.items() if key not in ("prompt", "variant", "model")}
     asked |= {"messages": messages or [{"role": "user", "content": prompt}], "max_tokens": tokens}
-    return asked, {"TargetVariant": body["variant"]} if body.get("variant") else {}
+    return asked, target(body)
+
+
+def target(body: dict[str, Any]) -> dict[str, str]:
+    """Who answers: a component by the request's model, a variant that it names, or whom SageMaker draws."""
+    if COMPONENTS:
+        if (name := COMPONENTS.get(str(body.get("model")))) is None:
+            raise Refused(404, "model_not_found", f'"model" is one of {", ".join(COMPONENTS)}.')
+        return {"InferenceComponentName": name}
+    return {"TargetVariant": body["variant"]} if body.get("variant") else {}
 
 
 def ask(body: dict[str, Any], id_: str, row: dict[str, Any]) -> dict[str, Any]:
     """The model's answer, in the shape that was asked in. Raises `Refused`; fills in the log's `row`."""
-    asked, target = checked(body)
+    asked, who = checked(body)
     with asking(id_):
-        found = _model.invoke_endpoint(**request(asked, id_, target))
-        row["variant"] = found.get("InvokedProductionVariant") or "A"
+        found = _model.invoke_endpoint(**request(asked, id_, who))
+        row["variant"] = body["model"] if COMPONENTS else found.get("InvokedProductionVariant") or "A"
         answer: dict[str, Any] = json.loads(found["Body"].read())
     count(answer, row)
     if body.get("messages"):
@@ -143,15 +154,15 @@ def ask(body: dict[str, Any], id_: str, row: dict[str, Any]) -> dict[str, Any]:
 
 def stream(body: dict[str, Any], id_: str, started: float, row: dict[str, Any]) -> Iterator[bytes]:
     """OpenAI's events as the model makes them, up to its `[DONE]`. Raises `Refused`; fills in the log's `row`."""
-    asked, target = checked(body)
+    asked, who = checked(body)
     options = asked.get("stream_options") or {}
     if not isinstance(options, dict):
         raise Refused(400, "invalid_request", '"stream_options" is an object.')
     # The log counts tokens, whether the caller asked for them or not.
     asked["stream_options"] = {**options, "include_usage": True}
     with asking(id_):
-        found = _model.invoke_endpoint_with_response_stream(**request(asked, id_, target))
-        row["variant"] = found.get("InvokedProductionVariant") or "A"
+        found = _model.invoke_endpoint_with_response_stream(**request(asked, id_, who))
+        row["variant"] = body["model"] if COMPONENTS else found.get("InvokedProductionVariant") or "A"
         for line in lines(found["Body"]):
             if time.time() - started > LONGEST_STREAM:
                 raise Refused(504, "timeout", f"The answer took longer than {LONGEST_STREAM} seconds.")
