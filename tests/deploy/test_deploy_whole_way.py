@@ -169,6 +169,7 @@ def test_an_asynchronous_one_goes_up_in_smoke(
     recipe = {"data": str(EXAMPLES / "support.jsonl"), "model": str(tiny.folder), "epochs": 1, "batch_size": 6}
     Path("recipe.yaml").write_text(json.dumps(recipe))
     said = run("smoke", "plan.json", "--train", "recipe.yaml")
+    assert "API" not in said.splitlines() and "Endpoint (its machine takes 5 to 15 minutes)" in said.splitlines()
     assert "Queued" in said and "SageMaker answers: '" in said and "Every door opens" in said
     assert "slow-smoke@1 is registered" in said and "slow is gone" in said and "slow-smoke is gone" in said
     assert not buckets(account, "slow") and not account.double.sagemaker.records["endpoint"]

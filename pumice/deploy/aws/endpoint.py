@@ -93,8 +93,10 @@ def model(facts: Facts, variant: Variant) -> dict[str, Any]:
         container["ModelDataUrl"] = variant.data
     if facts.environment:
         container["Environment"] = dict(facts.environment)
-    # A serverless container cannot be isolated; no other needs the network, as its model is there before it starts.
-    isolated: dict[str, Any] = {} if facts.mode == "serverless" else {"EnableNetworkIsolation": True}
+    # A serverless container cannot be isolated, and AWS's own way for adapters does not; no other needs the network,
+    # as its model is there before it starts.
+    open_ = facts.mode == "serverless" or facts.adapters
+    isolated: dict[str, Any] = {} if open_ else {"EnableNetworkIsolation": True}
     return resource(
         "AWS::SageMaker::Model",
         ExecutionRoleArn=att("ExecutionRole", "Arn"),
