@@ -42,6 +42,8 @@ def plan(made: Plan) -> None:
     needed(made.quotas)
     if facts.mode == "async":
         say(f"It is asked through S3 and has no address: pumice deploy aws invoke {facts.name} 'How are you?'")
+    elif not facts.page:
+        say("Without a page: the console is not built here. Build it (make install, with Node 20.19), then plan again.")
 
 
 def training(made: TrainingPlan) -> None:
@@ -80,7 +82,8 @@ def made(plan: Plan, found: Made, as_json: bool) -> None:
     name = plan.facts.name
     if found.url:
         say(f"{name} answers at {found.url}/chat/completions with the header x-api-key: {found.key}")
-        say(f"Page: {found.page}")
+    if found.page:
+        say(f"Page: {found.page}, which asks for the same key")
     if plan.facts.adapters:
         say(f'A request\'s "model" names its version: {", ".join(plan.facts.components)}')
     say(f"Ask it: pumice deploy aws invoke {name} 'How are you?'    Remove it: pumice deploy aws destroy {name}")
@@ -102,7 +105,7 @@ def status(facts: Facts, found: Status, as_json: bool) -> None:
     if facts.adapters:
         rows.append(("versions", ", ".join(facts.components)))
     if facts.mode != "async":
-        rows += [("API", found.url), ("page", found.page), ("requests of the last hour", str(found.requests))]
+        rows += [("API", found.url), ("page", found.page or "none"), ("requests of the last hour", str(found.requests))]
     table(f"{facts.name} in {facts.region}", ("Part", "State"), rows)
 
 

@@ -68,6 +68,15 @@ def random_llama(name: str, base: Base, folder: Path, vocabulary: int) -> Base:
     return resolve.describe(folder, name, f"folder:{folder}")
 
 
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The browser that `scripts/install-browser.sh` installs."""
+    found = shutil.which("chromium")
+    if found is None:
+        pytest.skip("there is no chromium: scripts/install-browser.sh installs it")
+    return found
+
+
 @pytest.fixture(autouse=True)
 def denormal_numbers() -> Iterator[None]:
     """Training in this process switches the smallest numbers off; the tests after it have them again."""

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import browsing
 import pytest
 
-from pumice.api.console.pages import STATIC
 from pumice.api.identity import Identity
 from pumice.config import Home
 from pumice.records import Base, Role
 from pumice.store.tables import open_database
 
-WEB = Path(__file__).parents[2] / "web"
-SECONDS = 1500
-
 sys.path.append(str(Path(__file__).parents[1] / "api"))
 
-from live_server import serving  # noqa: E402
+from live_server import serving
 
 
 @dataclass(frozen=True)
@@ -35,20 +29,11 @@ class Console:
 
 
 @pytest.fixture(scope="session")
-def chromium() -> str:
-    """The browser that `scripts/install-browser.sh` installs."""
-    found = shutil.which("chromium")
-    if found is None:
-        pytest.skip("there is no chromium: scripts/install-browser.sh installs it")
-    return found
-
-
-@pytest.fixture(scope="session")
 def built() -> Path:
     """The folder of the console's source, with its packages, once it is built."""
-    if not (WEB / "node_modules").is_dir() or not (STATIC / "index.html").is_file():
+    if not browsing.ready():
         pytest.skip("the console is not built: make install builds it where Node is")
-    return WEB
+    return browsing.WEB
 
 
 @pytest.fixture(scope="module")
@@ -66,17 +51,6 @@ def browse(console: Console, chromium: str, built: Path) -> Callable[[str], None
     """Runs one of the browser's test files against the server."""
 
     def run(name: str) -> None:
-        where = {"CONSOLE_URL": console.url, "CONSOLE_KEY": console.key, "CONSOLE_CHROMIUM": chromium}
-        command = ["npx", "vitest", "run", "--config", "browser/vitest.config.ts", f"browser/{name}.test.ts"]
-        done = subprocess.run(
-            command,
-            cwd=built,
-            env={**os.environ, **where},
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-4000:]
+        browsing.browse(name, url=console.url, key=console.key, chromium=chromium)
 
     return run

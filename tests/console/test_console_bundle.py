@@ -7,7 +7,7 @@ import json
 import re
 from pathlib import Path
 
-from pumice.api.console.pages import NONCE, STATIC
+from pumice.api.console.bundle import HOST, NONCE, STATIC
 
 MOST = 350_000
 """Bytes of all its files together, gzipped."""
@@ -21,6 +21,7 @@ def test_the_bundle_is_small(built: Path) -> None:
 def test_the_page_loads_only_what_lies_beside_it(built: Path) -> None:
     page = (STATIC / "index.html").read_text()
     assert NONCE in page
+    assert HOST in page
     assert "<style" not in page
     links = re.findall(r'(?:src|href)="([^"]+)"', page)
     assert links

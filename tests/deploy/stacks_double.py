@@ -1,5 +1,6 @@
 """CloudFormation in front of the emulator's: it makes SageMaker's resources and the budget in our double, which the
-emulator refuses to know, and leaves the rest of a template to the emulator. Streamed answers are tested elsewhere."""
+emulator refuses to know, and leaves the rest of a template to the emulator. Streamed answers are tested elsewhere. Its
+CloudFront calls no API Gateway by the name that it has on AWS, so a distribution is told where the emulator has it."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ import uuid
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 from xml.sax.saxutils import escape
 
 from botocore.exceptions import ClientError
@@ -83,6 +84,9 @@ class Stacks(Listening):
         # What speaks of ours cannot be made without it.
         ours |= {name: each for name, each in whole["Resources"].items() if speaks_of(each, ours)}
         rest = {name: buffered(each) for name, each in whole["Resources"].items() if name not in ours}
+        for each in rest.values():
+            if each["Type"] == "AWS::CloudFront::Distribution":
+                self.redirect(each["Properties"]["DistributionConfig"]["Origins"])
         if ours:
             # A change of ours alone must be a change to the emulator too.
             mark = hashlib.sha256(json.dumps(ours, sort_keys=True).encode()).hexdigest()[:8]
@@ -105,6 +109,14 @@ class Stacks(Listening):
             Tags=tags,
         )
         return {"Id": made["Id"], "StackId": made["StackId"]}
+
+    def redirect(self, origins: list[dict[str, Any]]) -> None:
+        there = urlsplit(self.emulator.meta.endpoint_url)
+        for origin in origins:
+            if "execute-api" in str(origin["DomainName"]):
+                origin["DomainName"] = there.hostname
+                origin["OriginPath"] = {"Fn::Sub": f"/restapis/${{Api}}{origin['OriginPath']}/_user_request_"}
+                origin["CustomOriginConfig"] = {"HTTPPort": there.port, "OriginProtocolPolicy": "http-only"}
 
     def DescribeChangeSet(self, asked: dict[str, str]) -> dict[str, Any]:
         found = self.emulator.describe_change_set(**_names(asked))

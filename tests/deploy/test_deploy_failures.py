@@ -19,12 +19,13 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from sagemaker_double import QUOTAS
 
+from pumice import show_deploy
 from pumice.cli import deploy as cli
 from pumice.config import Home
-from pumice.deploy.aws import ab, apply, deployments, plan, prices, quotas, stacks, training
+from pumice.deploy.aws import ab, apply, deployments, page, plan, prices, quotas, stacks, training
 from pumice.deploy.aws.account import Account, heard
 from pumice.deploy.aws.destroy import destroy
-from pumice.deploy.aws.facts import Facts, Variant
+from pumice.deploy.aws.facts import PLAN_TAG, Facts, Variant
 from pumice.deploy.aws.fetch import fetch
 from pumice.deploy.sagemaker import images
 from pumice.errors import ConflictError, DeniedError, InputError, NotFoundError, UnavailableError
@@ -164,6 +165,46 @@ def test_a_half_made_stack_is_said() -> None:
 
     with pytest.raises(ConflictError, match="half made: ROLLBACK_FAILED"):
         stacks.check_whole(stacks.Stack(Client(), "pumice-sad-api"))
+
+
+def test_a_console_that_is_not_built_is_left_out_and_the_plan_says_so(
+    registry: Registry,
+    account: Cloud,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(page, "STATIC", tmp_path)
+    made = planned(registry)
+    assert not made.facts.page
+    show_deploy.plan(made)
+    said = capsys.readouterr().err
+    assert "Without a page: the console is not built here." in said and "CloudFront" not in said
+
+    from_elsewhere = replace(made, facts=replace(made.facts, page=True))
+    with pytest.raises(ConflictError, match="has a page, and the console is not built here"):
+        apply.apply(from_elsewhere, Account(None, None), registry, registry.home, lambda _: None)
+    assert nothing_is_left(account)
+
+    (tmp_path / "index.html").write_text("built")
+    assert planned(registry).facts.page
+
+
+def test_a_page_that_is_there_stays_where_the_console_is_not_built(
+    registry: Registry, account: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page, "STATIC", tmp_path)
+    topic = {"Resources": {"T": {"Type": "AWS::SNS::Topic"}}, "Outputs": {"PageUrl": {"Value": "https://d1"}}}
+    tags = [{"Key": PLAN_TAG, "Value": "earlier"}]
+    client = account.client("cloudformation")
+    client.create_stack(StackName="pumice-sad-api", TemplateBody=json.dumps(topic), Tags=tags)
+    try:
+        client.get_waiter("stack_create_complete").wait(StackName="pumice-sad-api", WaiterConfig={"Delay": 0.1})
+        made = planned(registry)
+        assert made.facts.page
+        page.check(made.facts, Account(None, None))
+    finally:
+        client.delete_stack(StackName="pumice-sad-api")
 
 
 def test_an_endpoint_that_does_not_start_is_taken_back(registry: Registry, account: Cloud) -> None:

@@ -35,7 +35,7 @@ ADAPTERS = (
 def facts(mode: Mode = "real-time", **changes: Any) -> Facts:
     instance = "" if mode == "serverless" else "ml.g5.xlarge"
     made = Facts("faq", "123456789012", "us-east-1", mode, instance, "image/vllm:1", (A, B), {"K": "v"}, "code/1.zip")
-    return replace(made, **{"email": "me@example.com", **changes})
+    return replace(made, **{"email": "me@example.com", "page": True, **changes})
 
 
 def every() -> dict[str, Template]:
@@ -167,9 +167,54 @@ def test_adapters_stand_on_a_base_that_is_there_and_the_gateway_asks_no_other_co
 
 def test_cloudfront_alone_reads_the_page_over_tls() -> None:
     _, distribution = next(resources("AWS::CloudFront::Distribution"))
-    (origin,) = distribution["DistributionConfig"]["Origins"]
-    assert origin["OriginAccessControlId"] == {"Fn::GetAtt": ["OriginAccess", "Id"]}
-    assert distribution["DistributionConfig"]["DefaultCacheBehavior"]["ViewerProtocolPolicy"] == "redirect-to-https"
+    config = distribution["DistributionConfig"]
+    origins = {each["Id"]: each for each in config["Origins"]}
+    pages = config["DefaultCacheBehavior"]
+    assert origins[pages["TargetOriginId"]]["OriginAccessControlId"] == {"Fn::GetAtt": ["OriginAccess", "Id"]}
+    assert pages["ViewerProtocolPolicy"] == "redirect-to-https"
+
+
+def test_the_api_under_the_pages_address_is_asked_over_tls_and_never_cached() -> None:
+    _, distribution = next(resources("AWS::CloudFront::Distribution"))
+    config = distribution["DistributionConfig"]
+    origins = {each["Id"]: each for each in config["Origins"]}
+    (asked,) = config["CacheBehaviors"]
+    origin = origins[asked["TargetOriginId"]]
+    # In words of AWS's: CachingDisabled, and AllViewerExceptHostHeader.
+    assert asked["CachePolicyId"] == "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"
+    assert asked["OriginRequestPolicyId"] == "b689b0a8-53d0-40ab-baf2-68738e2966ac"
+    assert (asked["PathPattern"], asked["ViewerProtocolPolicy"]) == ("/v1/*", "https-only")
+    assert origin["CustomOriginConfig"]["OriginProtocolPolicy"] == "https-only"
+    # The address of the API and its stage, as callers from elsewhere have it.
+    url = every()["api"]["Outputs"]["Url"]["Value"]["Fn::Sub"]
+    assert url == f"https://{origin['DomainName']['Fn::Sub']}{origin['OriginPath']}/v1"
+    # An error page would be shown in place of the API's own refusals.
+    assert "CustomErrorResponses" not in config
+
+
+def test_the_page_runs_under_a_policy_that_lets_in_nothing_from_elsewhere() -> None:
+    _, made = next(resources("AWS::CloudFront::ResponseHeadersPolicy"))
+    security = made["ResponseHeadersPolicyConfig"]["SecurityHeadersConfig"]
+    words = dict(each.strip().split(" ", 1) for each in policy_of(security).split(";"))
+    assert words["default-src"] == words["frame-ancestors"] == words["base-uri"] == words["form-action"] == "'none'"
+    assert words["script-src"] == words["connect-src"] == "'self'"
+    assert [name for name, value in words.items() if "unsafe" in value] == ["style-src"]
+    assert security["StrictTransportSecurity"]["AccessControlMaxAgeSec"] >= 31_536_000
+    config = next(resources("AWS::CloudFront::Distribution"))[1]["DistributionConfig"]
+    for behaviour in (config["DefaultCacheBehavior"], *config["CacheBehaviors"]):
+        assert behaviour["ResponseHeadersPolicyId"] == {"Ref": "PageHeaders"}
+
+
+def policy_of(security: dict[str, Any]) -> str:
+    policy: str = security["ContentSecurityPolicy"]["ContentSecurityPolicy"]
+    return policy
+
+
+def test_without_a_page_nothing_of_it_is_made() -> None:
+    made = api_stack(facts(page=False))
+    assert not [each for each in made["Resources"].values() if each["Type"].startswith(("AWS::CloudFront", "AWS::S3"))]
+    assert not {"PageUrl", "PageBucket"} & set(made["Outputs"])
+    assert '"Page' not in body(made)
 
 
 def test_a_changed_method_makes_a_new_deployment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,6 +249,11 @@ def test_the_policy_in_the_documents_has_every_service_that_is_called_and_no_wil
     assert len(actions) == len(set(actions)) > 100 and not any("*" in action for action in actions)
     code = Path(aws.__file__).parent.rglob("*.py")
     called = {name for file in code for name in re.findall(r'client\("([\w-]+)"\)', file.read_text())}
+    for each in api_stack(facts())["Resources"].values():
+        service, _, kind = each["Type"].removeprefix("AWS::").partition("::")
+        if service == "CloudFront":
+            wanted = {f"cloudfront:{verb}{kind}" for verb in ("Create", "Get", "Update", "Delete")}
+            assert wanted <= set(actions), kind
     named = {"sagemaker-runtime": "sagemaker", "bedrock-runtime": "bedrock", "service-quotas": "servicequotas"}
     made = {"cloudfront", "sns", "events", "budgets"}
     assert len(called) > 10

@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 
 from pumice.cli import app
 from pumice.config import Home
-from pumice.deploy.aws import code, invoke, smoke, stacks, training
+from pumice.deploy.aws import code, invoke, page, smoke, stacks, training
 from pumice.errors import ConflictError
 from pumice.registry.imports import import_model
 from pumice.registry.models import Registry
@@ -100,10 +100,11 @@ def test_the_whole_way(run: Run, account: Cloud, tools: Path, tmp_path: Path) ->
     denied(account, f"{url}/chat/completions", made["key"], question)
     compared(run, account, f"{url}/chat/completions", made["key"], question)
 
-    page = urllib.request.Request(
-        account.url, headers={"Host": made["page"].split("//")[1], "X-Forwarded-Proto": "https"}
-    )
-    assert b"Ask the model" in urllib.request.urlopen(page, timeout=20).read()
+    assert bool(made["page"]) == page.built()
+    if made["page"]:
+        viewer = {"Host": made["page"].split("//")[1], "X-Forwarded-Proto": "https"}
+        console = urllib.request.Request(f"{account.url}/console/", headers=viewer)
+        assert page.GATEWAY in urllib.request.urlopen(console, timeout=20).read().decode()
 
     said = run("destroy", "faq", "--yes")
     assert "faq is gone" in said

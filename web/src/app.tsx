@@ -5,6 +5,7 @@ import { BrowserRouter, Navigate, Route, Routes } from "react-router";
 
 import { Failure } from "./client";
 import { session } from "./client/queries";
+import { host } from "./host";
 import { Waiting } from "./parts/said";
 import { Shell } from "./parts/shell";
 import { Session } from "./session";
@@ -57,17 +58,21 @@ export function App({ nonce }: { nonce: string }) {
               <Suspense fallback={<Waiting />}>
                 <Routes>
                   <Route index element={<First />} />
-                  <Route path="data" element={<Data />} />
-                  <Route path="data/file" element={<File />} />
-                  <Route path="train" element={<Train />} />
-                  <Route path="train/overlay" element={<Overlay />} />
-                  <Route path="train/:id" element={<Job />} />
-                  <Route path="models" element={<Models />} />
-                  <Route path="models/:id" element={<Model />} />
-                  <Route path="compare" element={<Compare />} />
                   <Route path="playground" element={<Playground />} />
-                  <Route path="traffic" element={<Traffic />} />
-                  <Route path="settings" element={<Settings />} />
+                  {!host.alone && (
+                    <>
+                      <Route path="data" element={<Data />} />
+                      <Route path="data/file" element={<File />} />
+                      <Route path="train" element={<Train />} />
+                      <Route path="train/overlay" element={<Overlay />} />
+                      <Route path="train/:id" element={<Job />} />
+                      <Route path="models" element={<Models />} />
+                      <Route path="models/:id" element={<Model />} />
+                      <Route path="compare" element={<Compare />} />
+                      <Route path="traffic" element={<Traffic />} />
+                      <Route path="settings" element={<Settings />} />
+                    </>
+                  )}
                   <Route path="*" element={<Nowhere />} />
                 </Routes>
               </Suspense>

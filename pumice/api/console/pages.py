@@ -9,15 +9,8 @@ from pathlib import Path
 from fastapi import APIRouter
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 
-from pumice import api
+from pumice.api.console.bundle import FOR_EVER, NONCE, POLICY, STATIC
 
-STATIC = Path(api.__file__).parent / "static"
-NONCE = "__NONCE__"
-"""What stands in the built page where the number used once belongs."""
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'nonce-{nonce}'; img-src 'self' data:; font-src 'self'; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
 HEADERS = {"Referrer-Policy": "no-referrer", "Cross-Origin-Opener-Policy": "same-origin"}
 UNBUILT = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Pumice</title></head>
@@ -47,11 +40,11 @@ def router() -> APIRouter:
         if path.startswith("assets/"):
             if path not in _assets():
                 return Response(status_code=404)
-            # Their names have a hash of what is in them.
-            return FileResponse(STATIC / path, headers={"Cache-Control": "public, max-age=31536000, immutable"})
+            return FileResponse(STATIC / path, headers={"Cache-Control": FOR_EVER})
         index = STATIC / "index.html"
         nonce = secrets.token_urlsafe(16)
-        headers = {**HEADERS, "Content-Security-Policy": POLICY.format(nonce=nonce), "Cache-Control": "no-store"}
+        policy = POLICY.format(styles=f"'nonce-{nonce}'")
+        headers = {**HEADERS, "Content-Security-Policy": policy, "Cache-Control": "no-store"}
         if not index.is_file():
             return HTMLResponse(UNBUILT, 503, headers)
         return HTMLResponse(_read(index, index.stat().st_mtime_ns).replace(NONCE, nonce), headers=headers)

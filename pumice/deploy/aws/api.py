@@ -1,10 +1,11 @@
-"""The stack that costs by the request: gateway, keys, function, request log, and a page behind CloudFront."""
+"""The stack that costs by the request: gateway, keys, function, request log, and the console behind CloudFront."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
+from pumice.deploy.aws import page
 from pumice.deploy.aws.facts import Facts
 from pumice.deploy.aws.template import (
     Template,
@@ -26,9 +27,6 @@ SECONDS = 600
 """For the longest answer; the function ends before, so that its own error is what the caller reads."""
 PATHS = ("chat/completions", "feedback")
 """Under /v1."""
-CACHING = "658327ea-f89d-4fab-a63d-7e88639e58f6"
-SECURITY_HEADERS = "67f7725c-6f97-4210-82d7-5512b31e9d03"
-"""Both are AWS's own policies, the same in every account."""
 
 
 def api_stack(facts: Facts) -> Template:
@@ -58,15 +56,14 @@ def api_stack(facts: Facts) -> Template:
         "ErrorFilter": error_filter(),
         "ErrorAlarm": error_alarm(facts),
         "Dashboard": dashboard(facts),
-        **page(facts),
+        **(page.resources(facts, STAGE) if facts.page else {}),
     }
     outputs = {
         "Url": sub(f"https://${{Api}}.execute-api.${{AWS::Region}}.${{AWS::URLSuffix}}/{STAGE}/v1"),
         "ApiId": ref("Api"),
         "KeyId": ref("Key"),
         "Table": ref("Requests"),
-        "PageBucket": ref("PageBucket"),
-        "PageUrl": sub("https://${Distribution.DomainName}"),
+        **(page.outputs() if facts.page else {}),
     }
     return template("Pumice: the API in front of the endpoint. It costs by the request.", resources, outputs)
 
@@ -272,78 +269,3 @@ def dashboard(facts: Facts) -> dict[str, Any]:
         drawn.append({"type": "metric", "x": 8 * at, "y": 0, "width": 8, "height": 6, "properties": shown})
     body = json.dumps({"widgets": drawn}, sort_keys=True)
     return resource("AWS::CloudWatch::Dashboard", DashboardName=facts.endpoint, DashboardBody=body)
-
-
-def page(facts: Facts) -> dict[str, Any]:
-    """A private bucket, which CloudFront alone may read, and only over TLS."""
-    bucket = resource(
-        "AWS::S3::Bucket",
-        BucketName=f"{facts.bucket}-page",
-        BucketEncryption={
-            "ServerSideEncryptionConfiguration": [{"ServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]
-        },
-        PublicAccessBlockConfiguration={
-            "BlockPublicAcls": True,
-            "BlockPublicPolicy": True,
-            "IgnorePublicAcls": True,
-            "RestrictPublicBuckets": True,
-        },
-        OwnershipControls={"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]},
-    )
-    control = {
-        "Name": facts.endpoint,
-        "OriginAccessControlOriginType": "s3",
-        "SigningBehavior": "always",
-        "SigningProtocol": "sigv4",
-    }
-    origin = {
-        "Id": "page",
-        "DomainName": att("PageBucket", "RegionalDomainName"),
-        "OriginAccessControlId": att("OriginAccess", "Id"),
-        "S3OriginConfig": {"OriginAccessIdentity": ""},
-    }
-    behaviour = {
-        "TargetOriginId": "page",
-        "ViewerProtocolPolicy": "redirect-to-https",
-        "Compress": True,
-        "CachePolicyId": CACHING,
-        "ResponseHeadersPolicyId": SECURITY_HEADERS,
-    }
-    distribution = {
-        "Enabled": True,
-        "HttpVersion": "http2and3",
-        "DefaultRootObject": "index.html",
-        "Origins": [origin],
-        "DefaultCacheBehavior": behaviour,
-        "ViewerCertificate": {"CloudFrontDefaultCertificate": True},
-    }
-    return {
-        "PageBucket": bucket,
-        "OriginAccess": resource("AWS::CloudFront::OriginAccessControl", OriginAccessControlConfig=control),
-        "Distribution": resource("AWS::CloudFront::Distribution", DistributionConfig=distribution),
-        "PagePolicy": resource(
-            "AWS::S3::BucketPolicy",
-            Bucket=ref("PageBucket"),
-            PolicyDocument={"Version": "2012-10-17", "Statement": page_statements()},
-        ),
-    }
-
-
-def page_statements() -> list[dict[str, Any]]:
-    """The distribution reads; nobody comes without TLS."""
-    distribution = "arn:${AWS::Partition}:cloudfront::${AWS::AccountId}:distribution/${Distribution}"
-    read = allow("s3:GetObject", sub("${PageBucket.Arn}/*"), {"StringEquals": {"AWS:SourceArn": sub(distribution)}})
-    read["Principal"] = {"Service": "cloudfront.amazonaws.com"}
-    everything = [att("PageBucket", "Arn"), sub("${PageBucket.Arn}/*")]
-    return [read, deny_without_tls(everything)]
-
-
-def deny_without_tls(resources: Any) -> dict[str, Any]:
-    """The statement that refuses plain HTTP to anybody."""
-    return {
-        "Effect": "Deny",
-        "Principal": "*",
-        "Action": "s3:*",
-        "Resource": resources,
-        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
-    }

@@ -5,17 +5,15 @@ Interrupted, it goes on where it was when it is run again; failed, it takes back
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from botocore.exceptions import ClientError
 
 from pumice.config import Home
-from pumice.deploy.aws import artifacts, bucket, code, deployments
+from pumice.deploy.aws import artifacts, bucket, code, deployments, page
 from pumice.deploy.aws.account import Account, heard, missing
 from pumice.deploy.aws.api import api_stack
 from pumice.deploy.aws.deployments import Deployed
@@ -41,6 +39,7 @@ class Made:
     key: str
     """API key; it is shown once and can be read again in the account."""
     page: str
+    """Where the console stands; empty without one."""
 
     def to_json(self) -> dict[str, str]:
         """Plain values."""
@@ -52,6 +51,7 @@ def apply(plan: Plan, account: Account, registry: Registry, home: Home, tell: Te
     facts = plan.facts
     with heard():
         check_current(plan, account)
+        page.check(facts, account)
         # The last stack: once it is there, people ask this deployment, and no failure may take it away.
         fresh = not plan.before and not state(facts, account).get(facts.stacks[-1], "").startswith(WHOLE)
     documents = Documents(registry.database)
@@ -96,9 +96,13 @@ def build(plan: Plan, account: Account, registry: Registry, home: Home, tell: Te
         return Made("", "", "")
     tell("API")
     outputs = Stack(cloudformation, facts.api_stack).apply(body(api_stack(facts)), tags, plan.id, tell)
-    put_page(s3, outputs)
+    if facts.page and page.built():
+        tell("Page")
+        page.put(s3, outputs["PageBucket"], facts.components)
+    elif facts.page:
+        tell("The page stays as it is: the console is not built here.")
     found = account.client("apigateway").get_api_key(apiKey=outputs["KeyId"], includeValue=True)
-    return Made(outputs["Url"], found["value"], outputs["PageUrl"])
+    return Made(outputs["Url"], found["value"], outputs.get("PageUrl", ""))
 
 
 def files(plan: Plan, registry: Registry, home: Home) -> Iterator[tuple[Callable[[Path], None], str]]:
@@ -123,11 +127,3 @@ def answering(facts: Facts, account: Account) -> bool:
             return False
         raise
     return True
-
-
-def put_page(s3: Any, outputs: Mapping[str, str]) -> None:
-    """The page and where it asks."""
-    settings = json.dumps({"url": outputs["Url"]}).encode()
-    files = {"index.html": (code.PAGE.read_bytes(), "text/html"), "settings.json": (settings, "application/json")}
-    for name, (content, kind) in files.items():
-        s3.put_object(Bucket=outputs["PageBucket"], Key=name, Body=content, ContentType=kind)

@@ -8,8 +8,8 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from pumice.deploy.aws.account import missing
-from pumice.deploy.aws.api import deny_without_tls
 from pumice.deploy.aws.facts import Facts
+from pumice.deploy.aws.template import deny_without_tls
 from pumice.errors import ConflictError
 
 

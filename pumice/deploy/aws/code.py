@@ -8,7 +8,6 @@ import zipfile
 from pathlib import Path
 
 FOLDER = Path(__file__).with_name("functions")
-PAGE = FOLDER / "index.html"
 FILES = {"app.py": 0o644, "idle.py": 0o644, "runtime.py": 0o644, "runtime.sh": 0o755}
 """With their modes: Lambda starts the last one."""
 

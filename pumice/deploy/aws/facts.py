@@ -71,6 +71,8 @@ class Facts:
     budget: int = 50
     """US dollars a month; at 80 % of it a mail is sent."""
     email: str = ""
+    page: bool = False
+    """Whether the console stands on CloudFront."""
     adapters: tuple[Adapter, ...] = ()
     """Versions that are inference components over the base."""
     log_bodies: bool = False

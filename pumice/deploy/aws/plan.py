@@ -16,7 +16,7 @@ from typing import Any, Protocol, Self
 from botocore.exceptions import ClientError
 
 from pumice.config import Home
-from pumice.deploy.aws import artifacts, code, prices, quotas
+from pumice.deploy.aws import artifacts, code, page, prices, quotas
 from pumice.deploy.aws.account import Account, heard, missing
 from pumice.deploy.aws.facts import PLAN_TAG, Adapter, Facts, Mode, Variant
 from pumice.deploy.aws.quotas import Quota
@@ -51,6 +51,14 @@ class Kept(Protocol):
 
     def to_json(self) -> dict[str, Any]:
         """As kept in the file."""
+
+
+PAGE = Resource(
+    "CloudFront and a private bucket",
+    "the console's playground: ask the model from a browser",
+    note="free up to 1 TB a month",
+)
+"""Where there is one."""
 
 
 @dataclass(frozen=True)
@@ -149,6 +157,8 @@ def make(wanted: Wanted, account: Account, registry: Registry, home: Home) -> Pl
             memory=next((each for each in MEMORIES if each / 1024 >= needs), MEMORIES[-1]),
             email=wanted.email,
         )
+        # A page that is there is not taken away because the console is not built on this machine.
+        facts = replace(facts, page=page.built() or page.there(facts, account))
         if versions:
             held = Variant("A", subject.id, artifacts.address(subject, engine, facts.bucket))
             made = tuple(Adapter(each.id, artifacts.adapter_address(each, facts.bucket)) for each in versions)
@@ -355,9 +365,7 @@ def listed(facts: Facts, machine: prices.Machine | None) -> list[Resource]:
             "kept for 30 days",
             note="about $3 a month for the dashboard past three",
         ),
-        Resource(
-            "CloudFront and a private bucket", "a page to ask the model from a browser", note="free up to 1 TB a month"
-        ),
+        *([PAGE] if facts.page else []),
     ]
 
 

@@ -20,6 +20,7 @@ from pumice.deploy.aws.account import Account, heard
 from pumice.deploy.aws.apply import Made
 from pumice.deploy.aws.facts import Facts
 from pumice.deploy.aws.invoke import invoke
+from pumice.deploy.aws.page import GATEWAY
 from pumice.deploy.aws.watch import status
 from pumice.errors import UnavailableError
 
@@ -32,7 +33,7 @@ UNPROVEN = (
     "that CloudFormation takes what cfn-lint takes: SageMaker, scaling and the budget are in no emulator",
     "that an update moves over without a lost request, and an idle endpoint is deleted",
     "that Lambda starts the streaming loop, and the gateway passes each piece on at once",
-    "that CloudFront serves the page over TLS",
+    "that CloudFront serves the page over TLS, and finds API Gateway by its name",
     "prices and quotas",
 )
 """What the tests do not show; this does, but for the last two, which take longer than it waits."""
@@ -56,11 +57,22 @@ def doors(made: Made, model: str, tell: Tell) -> None:
     answer = expect(url, made.key, 200, "with the key", body)
     expect(f"{made.url}/feedback", made.key, 200, "feedback", {"request_id": answer["request_id"], "score": 1})
     streamed(url, made.key, model, tell)
+    if made.page:
+        look(f"{made.page}/console/playground", tell)
+        expect(f"{made.page}/v1/chat/completions", "", 403, "without a key", body)
+        streamed(f"{made.page}/v1/chat/completions", made.key, model, tell)
+
+
+def look(url: str, tell: Tell) -> None:
+    """A page, under its policy. Raises `UnavailableError` for any other."""
     try:
-        with urllib.request.urlopen(made.page, timeout=60) as page:
-            tell(f"CloudFront answers {page.status}")
+        with urllib.request.urlopen(url, timeout=60) as answer:
+            said, policy = answer.read().decode(), answer.headers["content-security-policy"] or ""
     except OSError as error:
-        raise UnavailableError(f"{made.page} did not answer: {error}.") from error
+        raise UnavailableError(f"{url} did not answer: {error}.") from error
+    if GATEWAY not in said or "script-src 'self'" not in policy:
+        raise UnavailableError(f"{url} answered, and not with the console.", f"Its policy is {policy!r}.")
+    tell("CloudFront answers with the console")
 
 
 def question(text: str, model: str) -> dict[str, Any]:

@@ -38,6 +38,17 @@ def allow(actions: str | Sequence[str], resources: Any, condition: Mapping[str, 
     return statement | ({"Condition": dict(condition)} if condition else {})
 
 
+def deny_without_tls(resources: Any) -> dict[str, Any]:
+    """The statement that refuses plain HTTP to anybody."""
+    return {
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "s3:*",
+        "Resource": resources,
+        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+    }
+
+
 def role(service: str, name: str, statements: Sequence[Mapping[str, Any]], ours: bool = False) -> dict[str, Any]:
     """A role that only `service` may take, with one policy. `ours`: on behalf of this account alone."""
     trust: dict[str, Any] = {"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"}

@@ -1,6 +1,7 @@
-// One chat request as a stream, with its times. Knows nothing of how it looks.
+// One chat request, as a stream where the host writes one, with its times. Knows nothing of how it looks.
+import { host } from "../host";
 import { events } from "./events";
-import { Failure, OWN, SILENT, failure } from "./index";
+import { Failure } from "./index";
 
 export interface Turn {
   role: "system" | "user" | "assistant";
@@ -21,18 +22,23 @@ export interface Answer {
   outputTokens: number | null;
   firstAfter: number | null;
   seconds: number;
+  /** Its name in the log. */
+  request: string | null;
 }
 
-export type Body = Record<string, unknown> & { model: string; messages: Turn[] };
+export type Body = Record<string, unknown> & { model?: string; messages: Turn[] };
+
+interface Message {
+  content?: string | null;
+  tool_calls?: { index?: number; function?: Partial<ToolCall> }[];
+}
 
 interface Chunk {
   model?: string;
   error?: { message: string; code?: string };
   usage?: { prompt_tokens: number; completion_tokens: number } | null;
-  choices?: {
-    delta?: { content?: string | null; tool_calls?: { index: number; function?: Partial<ToolCall> }[] };
-    finish_reason?: string | null;
-  }[];
+  /** A piece of an answer is a delta, a whole one a message. */
+  choices?: { delta?: Message; message?: Message; finish_reason?: string | null }[];
 }
 
 /** Ask and tell the answer as it comes; the whole one at the end. Throws a `Failure`. */
@@ -40,22 +46,24 @@ export async function chat(body: Body, signal: AbortSignal, tell: (answer: Answe
   const began = performance.now();
   const since = () => (performance.now() - began) / 1000;
   const answer: Answer = {
-    text: "", calls: [], finish: null, model: body.model, inputTokens: null, outputTokens: null, firstAfter: null,
-    seconds: 0,
+    text: "", calls: [], finish: null, model: body.model ?? "", inputTokens: null, outputTokens: null, firstAfter: null,
+    seconds: 0, request: null,
   };
   const response = await fetch("/v1/chat/completions", {
     method: "POST",
-    headers: { ...OWN, "Content-Type": "application/json" },
-    body: JSON.stringify({ ...body, stream: true, stream_options: { include_usage: true } }),
+    headers: { ...host.headers(), "Content-Type": "application/json" },
+    body: JSON.stringify(host.streams ? { ...body, stream: true, stream_options: { include_usage: true } } : body),
     signal,
   }).catch((error: unknown) => {
     if (signal.aborted) throw error;
-    throw new Failure(SILENT, 0);
+    throw new Failure(host.silent, 0);
   });
-  if (!response.ok || !response.body) throw failure(response.status, await response.json().catch(() => undefined));
+  if (!response.ok || !response.body) throw host.failure(response.status, await response.json().catch(() => undefined));
+  answer.request = response.headers.get("x-request-id");
+  const streamed = response.headers.get("content-type")?.startsWith("text/event-stream");
   let ended = false;
   try {
-    for await (const data of events(response.body)) {
+    for await (const data of streamed ? events(response.body) : whole(response)) {
       if (data === "[DONE]") {
         ended = true;
         break;
@@ -63,7 +71,7 @@ export async function chat(body: Body, signal: AbortSignal, tell: (answer: Answe
       const chunk = JSON.parse(data) as Chunk;
       if (chunk.error) throw new Failure(chunk.error.message, 500, chunk.error.code ?? null);
       add(answer, chunk);
-      if (answer.firstAfter === null && (answer.text || answer.calls.length)) answer.firstAfter = since();
+      if (streamed && answer.firstAfter === null && (answer.text || answer.calls.length)) answer.firstAfter = since();
       answer.seconds = since();
       tell({ ...answer });
     }
@@ -76,15 +84,22 @@ export async function chat(body: Body, signal: AbortSignal, tell: (answer: Answe
   return answer;
 }
 
+/** An answer in one piece. */
+async function* whole(response: Response): AsyncGenerator<string> {
+  yield await response.text();
+  yield "[DONE]";
+}
+
 function add(answer: Answer, chunk: Chunk): void {
   answer.model = chunk.model ?? answer.model;
   answer.inputTokens = chunk.usage?.prompt_tokens ?? answer.inputTokens;
   answer.outputTokens = chunk.usage?.completion_tokens ?? answer.outputTokens;
   const choice = chunk.choices?.[0];
-  answer.text += choice?.delta?.content ?? "";
+  const said = choice?.delta ?? choice?.message;
+  answer.text += said?.content ?? "";
   answer.finish = choice?.finish_reason ?? answer.finish;
-  for (const piece of choice?.delta?.tool_calls ?? []) {
-    const call = (answer.calls[piece.index] ??= { name: "", arguments: "" });
+  for (const [at, piece] of (said?.tool_calls ?? []).entries()) {
+    const call = (answer.calls[piece.index ?? at] ??= { name: "", arguments: "" });
     call.name += piece.function?.name ?? "";
     call.arguments += piece.function?.arguments ?? "";
   }

@@ -1,11 +1,12 @@
 // What more than one page asks for, under one name each.
 import { queryOptions } from "@tanstack/react-query";
 
+import { host } from "../host";
 import { type Schemas, ask, client } from "./index";
 
 export const session = queryOptions({
   queryKey: ["session"],
-  queryFn: () => ask(client.GET("/api/session")),
+  queryFn: () => host.who(),
   staleTime: Infinity,
 });
 export const overview = queryOptions({

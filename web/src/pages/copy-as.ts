@@ -3,20 +3,24 @@ import type { Body, Turn } from "../client/chat";
 
 const quoted = (text: string) => `'${text.replaceAll("'", "'\\''")}'`;
 
-export function asCurl(origin: string, body: Body): string {
+/** `header` is what the key is sent as where that is not OpenAI's. */
+export function asCurl(origin: string, body: Body, header?: string): string {
   return [
     `curl ${origin}/v1/chat/completions \\`,
-    '  -H "Authorization: Bearer $OPENAI_API_KEY" -H "Content-Type: application/json" \\',
+    `  -H "${header ? `${header}: $KEY` : "Authorization: Bearer $OPENAI_API_KEY"}" -H "Content-Type: application/json" \\`,
     `  -d ${quoted(JSON.stringify(body, null, 1))}`,
   ].join("\n");
 }
 
-export function asOpenai(origin: string, body: Body): string {
+export function asOpenai(origin: string, body: Body, header?: string): string {
   const given = Object.entries(body).map(([key, value]) => `    ${key}=${python(value, 1)},`);
   return [
+    ...(header ? ["import os", ""] : []),
     "from openai import OpenAI",
     "",
-    `client = OpenAI(base_url="${origin}/v1")  # reads OPENAI_API_KEY`,
+    ...(header
+      ? ['key = os.environ["KEY"]', `client = OpenAI(base_url="${origin}/v1", api_key=key, default_headers={"${header}": key})`]
+      : [`client = OpenAI(base_url="${origin}/v1")  # reads OPENAI_API_KEY`]),
     "answer = client.chat.completions.create(",
     ...given,
     ")",

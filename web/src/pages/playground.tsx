@@ -6,11 +6,11 @@ import { useSearchParams } from "react-router";
 import { type Schemas, ask, client } from "../client";
 import { type Answer, type Body, type Turn, chat } from "../client/chat";
 import { prompts } from "../client/queries";
+import { host } from "../host";
 import { Copied } from "../parts/copy";
 import { Page, Part } from "../parts/page";
 import { Failed } from "../parts/said";
 import { count, duration } from "../parts/words";
-import { asBoto3, asCurl, asOpenai } from "./copy-as";
 import { NameSelect } from "./names";
 import { EMPTY } from "./recipe";
 import { useSlow } from "./slow";
@@ -40,7 +40,7 @@ interface Fields {
 }
 
 export function bodyOf(model: string, turns: Turn[], fields: Fields): Body {
-  const body: Body = { model, messages: [...(fields.system.trim() ? [{ role: "system" as const, content: fields.system }] : []), ...turns] };
+  const body: Body = { ...(model && { model }), messages: [...(fields.system.trim() ? [{ role: "system" as const, content: fields.system }] : []), ...turns] };
   for (const [name] of NUMBERS) if (fields.numbers[name]?.trim()) body[name] = Number(fields.numbers[name]);
   if (fields.tools.trim()) body["tools"] = JSON.parse(fields.tools) as unknown;
   if (fields.schema.trim()) {
@@ -61,7 +61,7 @@ function fault(text: string): string | null {
 
 export default function Playground() {
   const [query] = useSearchParams();
-  const [model, setModel] = useState(query.get("model") ?? EMPTY.model);
+  const [model, setModel] = useState(host.alone ? (host.models[0] ?? "") : (query.get("model") ?? EMPTY.model));
   const [fields, setFields] = useState<Fields>({ system: "", numbers: { temperature: "0", max_tokens: "200" }, tools: "", schema: "" });
   const [turns, setTurns] = useState<Turn[]>([]);
   const [prompt, setPrompt] = useState("");
@@ -110,12 +110,15 @@ export default function Playground() {
   };
 
   return (
-    <Page title="Playground" about="Talk to any model, and take the request with you.">
+    <Page title="Playground" about="Talk to a model, and take the request with you.">
       <SimpleGrid cols={{ base: 1, md: 2 }}>
         <Stack>
           <Part title="Conversation" hidden>
             <Stack gap="sm">
-              <NameSelect label="Model" value={model} set={setModel} />
+              {!host.alone && <NameSelect label="Model" value={model} set={setModel} />}
+              {host.models.length > 0 && (
+                <Select label="Model" data={host.models} value={model} onChange={(chosen) => chosen && setModel(chosen)} allowDeselect={false} />
+              )}
               <Stack gap="xs" role="log" aria-label="Conversation" aria-live="polite">
                 {turns.map((turn, at) => (
                   <Said key={at} turn={turn} />
@@ -129,13 +132,16 @@ export default function Playground() {
               )}
               <Failed error={error} />
               {answer && <Times answer={answer} />}
-              <Template
-                question={prompt}
-                use={(made) => {
-                  setPrompt(made.user);
-                  if (made.system) setFields({ ...fields, system: made.system });
-                }}
-              />
+              {host.rate && answer?.request && !busy && <Rating key={answer.request} rate={host.rate} request={answer.request} />}
+              {!host.alone && (
+                <Template
+                  question={prompt}
+                  use={(made) => {
+                    setPrompt(made.user);
+                    if (made.system) setFields({ ...fields, system: made.system });
+                  }}
+                />
+              )}
               <Textarea
                 label="Prompt"
                 description="{{name}} becomes a variable. Control and Enter sends."
@@ -204,35 +210,52 @@ export default function Playground() {
                   />
                 ))}
               </SimpleGrid>
-              <Accordion variant="contained" multiple>
-                <Json name="Tools" about="A list, as OpenAI writes it." value={fields.tools} error={faults.tools} set={(tools) => setFields({ ...fields, tools })} />
-                <Json name="JSON schema" about="The answer always follows it." value={fields.schema} error={faults.schema} set={(schema) => setFields({ ...fields, schema })} />
-              </Accordion>
+              {!host.alone && (
+                <Accordion variant="contained" multiple>
+                  <Json name="Tools" about="A list, as OpenAI writes it." value={fields.tools} error={faults.tools} set={(tools) => setFields({ ...fields, tools })} />
+                  <Json name="JSON schema" about="The answer always follows it." value={fields.schema} error={faults.schema} set={(schema) => setFields({ ...fields, schema })} />
+                </Accordion>
+              )}
             </Stack>
           </Part>
           {body && (
             <Part title="Copy as">
               <Tabs defaultValue="curl">
                 <Tabs.List mb="xs">
-                  <Tabs.Tab value="curl">curl</Tabs.Tab>
-                  <Tabs.Tab value="openai">OpenAI Python</Tabs.Tab>
-                  <Tabs.Tab value="boto3">boto3</Tabs.Tab>
+                  {host.programs.map(([name]) => (
+                    <Tabs.Tab key={name} value={name}>
+                      {name}
+                    </Tabs.Tab>
+                  ))}
                 </Tabs.List>
-                <Tabs.Panel value="curl">
-                  <Copied text={asCurl(window.location.origin, body)} />
-                </Tabs.Panel>
-                <Tabs.Panel value="openai">
-                  <Copied text={asOpenai(window.location.origin, body)} />
-                </Tabs.Panel>
-                <Tabs.Panel value="boto3">
-                  <Copied text={asBoto3(window.location.origin, body)} />
-                </Tabs.Panel>
+                {host.programs.map(([name, write]) => (
+                  <Tabs.Panel key={name} value={name}>
+                    <Copied text={write(window.location.origin, body)} />
+                  </Tabs.Panel>
+                ))}
               </Tabs>
             </Part>
           )}
         </Stack>
       </SimpleGrid>
     </Page>
+  );
+}
+
+/** Whether an answer was good: the log keeps it beside the request, and `pumice deploy aws ab` reads it. */
+function Rating({ request, rate }: { request: string; rate: (request: string, good: boolean) => Promise<void> }) {
+  const say = useMutation({ mutationFn: (good: boolean) => rate(request, good) });
+  return (
+    <>
+      <Group gap="xs">
+        {([[true, "Good answer"], [false, "Bad answer"]] as const).map(([good, name]) => (
+          <Button key={name} size="xs" variant={say.isSuccess && say.variables === good ? "filled" : "default"} aria-pressed={say.isSuccess && say.variables === good} onClick={() => say.mutate(good)}>
+            {name}
+          </Button>
+        ))}
+      </Group>
+      <Failed error={say.error} />
+    </>
   );
 }
 

@@ -5,8 +5,8 @@ import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useEffect, type ReactNode } from "react";
 import { NavLink as Link, useLocation } from "react-router";
 
-import { ask, client } from "../client";
 import { session } from "../client/queries";
+import { host } from "../host";
 import icon from "../icon.svg";
 
 const PAGES = [
@@ -81,7 +81,7 @@ function Who() {
     );
   }
   const leave = async () => {
-    await ask(client.DELETE("/api/session"));
+    await host.leave();
     queries.clear();
     window.location.reload();
   };

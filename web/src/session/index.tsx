@@ -22,7 +22,8 @@ export function Session({ children }: { children: ReactNode }) {
     queries.clear();
     void who.refetch();
   };
-  if (ended) return <SignIn why={ended} enter={enter} />;
+  const out = ended ?? (who.error instanceof Failure && who.error.status === 401 ? who.error : null);
+  if (out) return <SignIn why={out} enter={enter} />;
   if (who.isPending) return <Waiting what="Asking the server who you are" />;
   if (who.error) {
     return (

@@ -1,8 +1,9 @@
-import { Alert, Button, Card, Center, Code, PasswordInput, Stack, Text, Title } from "@mantine/core";
+import { Alert, Button, Card, Center, PasswordInput, Stack, Text, Title } from "@mantine/core";
 import { useDocumentTitle } from "@mantine/hooks";
 import { useState } from "react";
 
-import { ask, client, type Failure } from "../client";
+import type { Failure } from "../client";
+import { host } from "../host";
 import { Failed } from "../parts/said";
 
 export function SignIn({ why, enter }: { why: Failure; enter: () => void }) {
@@ -14,7 +15,7 @@ export function SignIn({ why, enter }: { why: Failure; enter: () => void }) {
     setBusy(true);
     setError(null);
     try {
-      await ask(client.POST("/api/session", { body: { key } }));
+      await host.enter(key);
       enter();
     } catch (failed) {
       setError(failed);
@@ -37,16 +38,12 @@ export function SignIn({ why, enter }: { why: Failure; enter: () => void }) {
             </Title>
             {why.code === "session_ended" && (
               <Alert color="yellow" role="status">
-                Your session has ended. Sign in again; nothing on the server was lost.
+                {host.signIn.ended}
               </Alert>
             )}
             <PasswordInput
               label="Key"
-              description={
-                <>
-                  It begins with <Code>sk-pumice-</Code>. Make one: <Code>pumice keys create NAME --role admin</Code>
-                </>
-              }
+              description={host.signIn.about}
               value={key}
               onChange={(event) => setKey(event.currentTarget.value)}
               autoComplete="current-password"
@@ -57,7 +54,7 @@ export function SignIn({ why, enter }: { why: Failure; enter: () => void }) {
               Sign in
             </Button>
             <Text size="xs" c="dimmed">
-              The key is traded for a cookie of twelve hours and is not kept in the browser.
+              {host.signIn.kept}
             </Text>
           </Stack>
         </form>
