@@ -18,7 +18,6 @@ class Nothing {
   unobserve() {}
   disconnect() {}
 }
-vi.stubGlobal("ResizeObserver", Nothing);
 Object.defineProperty(window, "ResizeObserver", { value: Nothing });
 Element.prototype.scrollIntoView = () => {};
 HTMLCanvasElement.prototype.getContext = () => null;
