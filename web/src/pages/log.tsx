@@ -43,7 +43,7 @@ export function Log({ fields, setFields, fitting, ...picking }: { fields: Fields
   return (
     <Stack>
       <SimpleGrid cols={{ base: 2, md: 5 }} spacing="sm">
-        <TextInput label="Words" placeholder="in question or answer" {...field("contains")} />
+        <TextInput label="Words" placeholder="asked or answered" className="first" {...field("contains")} />
         <NameSelect label="Answered by" value={fields.model} set={(model) => setFields({ ...fields, model })} clearable />
         <TextInput label="Status" placeholder="200" inputMode="numeric" {...field("status")} />
         <TextInput label="Key" placeholder="key-…" {...field("key")} />
@@ -53,7 +53,11 @@ export function Log({ fields, setFields, fitting, ...picking }: { fields: Fields
       {log.isPending ? (
         <Waiting />
       ) : rows.length === 0 && !log.error ? (
-        <Empty>No request fits. Words are found only where the log keeps them: PUMICE_LOG_BODIES=1.</Empty>
+        <Empty>
+          {Object.keys(fitting).length
+            ? "No request fits. Words are found only where the log keeps them: PUMICE_LOG_BODIES=1."
+            : "No request yet. Ask a model in the Playground, or over the API."}
+        </Empty>
       ) : (
         <Rows
           rows={rows}

@@ -7,7 +7,6 @@ import { type Schemas, ask, client } from "../client";
 import { Part } from "../parts/page";
 import { Failed, Waiting } from "../parts/said";
 import { bytes, plural } from "../parts/words";
-import { Wide } from "../parts/wide";
 import { limitOf } from "./limits";
 
 /** Days; the server takes no more. */
@@ -29,23 +28,18 @@ export function Server() {
   return (
     <Stack>
       <Part title="How it is set">
-        <Wide minWidth={420} label="Settings">
-          <Table>
-            <Table.Tbody>
-              {rows.map(([name, value, variable]) => (
-                <Table.Tr key={name}>
-                  <Table.Th scope="row" fw={500}>
-                    {name}
-                  </Table.Th>
-                  <Table.Td className="wrap">{value}</Table.Td>
-                  <Table.Td>
-                    <Code>{variable}</Code>
-                  </Table.Td>
-                </Table.Tr>
-              ))}
-            </Table.Tbody>
-          </Table>
-        </Wide>
+        <Table>
+          <Table.Tbody>
+            {rows.map(([name, value, variable]) => (
+              <Table.Tr key={name}>
+                <Table.Th scope="row" fw={500}>
+                  {name} <Code>{variable}</Code>
+                </Table.Th>
+                <Table.Td className="wrap">{value}</Table.Td>
+              </Table.Tr>
+            ))}
+          </Table.Tbody>
+        </Table>
         <Text size="xs" c="dimmed" mt="xs">
           The environment says all of it, and a restart reads it anew.
         </Text>
