@@ -21,7 +21,7 @@ interface Picking {
 }
 
 const PAGE = 500;
-const MOMENT = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const MOMENT = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
 
 const toggled = (picked: ReadonlySet<string>, id: string): ReadonlySet<string> => new Set(picked.has(id) ? [...picked].filter((each) => each !== id) : [...picked, id]);
 
@@ -126,7 +126,7 @@ function Rows({ rows, more, busy, fetchMore, choose, refresh, picked, pick }: Re
               <span>Status</span>
               <span className="log-more">Tokens</span>
               <span className="log-more">First</span>
-              <span>Took</span>
+              <span className="log-more">Took</span>
             </div>
           </div>
           <div style={{ height: virtual.getTotalSize(), position: "relative" }}>
@@ -139,13 +139,13 @@ function Rows({ rows, more, busy, fetchMore, choose, refresh, picked, pick }: Re
                   <button type="button" className="log-row" onClick={() => choose(row)}>
                     <span>{MOMENT.format(new Date(row.at))}</span>
                     <span className="log-more">{row.operation}</span>
-                    <span>{row.model || row.asked}</span>
+                    <span>{row.model || row.asked || <span className="log-less">{row.operation}</span>}</span>
                     <span style={row.status >= 400 ? { color: "var(--mantine-color-error)" } : {}}>{row.status}</span>
                     <span className="log-more">
                       {count(row.input_tokens)} → {count(row.output_tokens)}
                     </span>
                     <span className="log-more">{row.first_token_seconds === null ? "" : duration(row.first_token_seconds)}</span>
-                    <span>{duration(row.seconds)}</span>
+                    <span className="log-more">{duration(row.seconds)}</span>
                   </button>
                 </div>
               );

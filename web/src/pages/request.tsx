@@ -34,12 +34,20 @@ function One({ row }: { row: Row }) {
   return (
     <Stack>
       <Text size="sm">
-        {when(row.at)}; {row.operation}; asked {row.asked}, answered by {row.model || "nobody"}
-        {row.variant && ` as ${row.variant}`}; status {row.status}; {row.key ? `key ${row.key}` : "no key"}
+        {[
+          when(row.at),
+          row.operation,
+          row.asked && `asked ${row.asked}`,
+          row.model && `answered by ${row.model}${row.variant ? ` as ${row.variant}` : ""}`,
+          `status ${row.status}`,
+          row.key ? `key ${row.key}` : "no key",
+        ]
+          .filter(Boolean)
+          .join("; ")}
       </Text>
       {row.request === null ? (
         <Alert variant="light" title="Its words were not kept">
-          Start the server with PUMICE_LOG_BODIES=1 to keep them.
+          Those of questions and answers are, where the server was started with PUMICE_LOG_BODIES=1.
         </Alert>
       ) : (
         <>

@@ -33,7 +33,10 @@ export function Server() {
             {rows.map(([name, value, variable]) => (
               <Table.Tr key={name}>
                 <Table.Th scope="row" fw={500}>
-                  {name} <Code>{variable}</Code>
+                  {name}
+                  <Text size="xs" c="dimmed" ff="monospace">
+                    {variable}
+                  </Text>
                 </Table.Th>
                 <Table.Td className="wrap">{value}</Table.Td>
               </Table.Tr>
@@ -126,7 +129,7 @@ function Days({ now }: { now: number }) {
       <Modal opened={lost > 0} onClose={() => setLost(0)} title={`Delete ${plural(lost, "request")} of the log?`}>
         <Stack>
           <Alert color="yellow" variant="light">
-            {plural(lost, "request")} {lost === 1 ? "is" : "are"} older than {plural(days, "day")}. They go at once, with their words, and cannot be had again.
+            {plural(lost, "request")} older than {plural(days, "day")}: deleted at once, words and all, and not to be had again.
           </Alert>
           <Failed error={keep.error} />
           <Group justify="flex-end">

@@ -64,11 +64,11 @@ function Endpoint({ name, variants }: { name: string; variants: Variant[] }) {
                 error={weights[at] === null}
               />
             </Table.Td>
-            <Table.Td miw={90}>
+            <Table.Td>
               {shares && (
                 <>
                   {Math.round(100 * (shares[at] ?? 0))} %
-                  <Progress value={100 * (shares[at] ?? 0)} aria-label={`Share of ${each.variant}`} />
+                  <Progress w={90} value={100 * (shares[at] ?? 0)} aria-label={`Share of ${each.variant}`} />
                 </>
               )}
             </Table.Td>
