@@ -136,7 +136,7 @@ test("a job is stopped and resumed, and its curves lie over those of another", a
   await page.getByText(/^[\d,]+ of 12,000$/).waitFor({ timeout: 5 * MINUTES });
   await page.getByRole("button", { name: "Stop" }).click();
   await page.getByText("stopped", { exact: true }).waitFor({ timeout: 2 * MINUTES });
-  const at = (await page.getByText(/^Checkpoint at step \d+\.$/).last().textContent())?.match(/\d+/)?.[0] ?? "";
+  const at = (await page.getByText(/Checkpoint at step \d+\.$/).last().textContent())?.match(/step (\d+)/)?.[1] ?? "";
   await page.getByRole("button", { name: "Resume" }).click();
   await page.getByText(`Goes on from checkpoint-${at}.`).waitFor({ timeout: 5 * MINUTES });
   await page.getByRole("button", { name: "Stop" }).click();
