@@ -96,7 +96,7 @@ test("a template is written, changed, filled in and sent", async () => {
 test("a data set is made of what was picked, and of what the filter finds", async () => {
   await page.getByRole("navigation").getByRole("link", { name: "Traffic" }).click();
   await page.getByLabel("Words").fill("About lava");
-  await page.getByText("1 in all").waitFor();
+  await page.getByText("1 in all", { exact: true }).waitFor();
   await page.getByRole("checkbox", { name: /^Pick req-/ }).check();
   await page.getByText("1 picked for a data set").waitFor();
   await page.getByLabel("Words").fill("very last pebble");
