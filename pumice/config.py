@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from pumice.errors import InputError
 
-LOG_DAYS = 30
+LOG_DAYS, MOST_LOG_DAYS = 30, 36_500
 IDLE_SECONDS = 900
 ENGINES = ("llama.cpp", "transformers", "vllm")
 Quant = Literal["q8_0", "q4_0", "f16", "f32"]
@@ -103,8 +103,8 @@ class Settings:
     """`PUMICE_HOST`: the address `pumice serve` binds to."""
     port: int = 8080
     """`PUMICE_PORT`: the port `pumice serve` listens on."""
-    log_days: int = LOG_DAYS
-    """`PUMICE_LOG_DAYS`: how long the request log keeps a request."""
+    log_days: int | None = None
+    """`PUMICE_LOG_DAYS`: how long the request log keeps a request; None: as the server was told, or `LOG_DAYS`."""
     log_bodies: bool = False
     """`PUMICE_LOG_BODIES=1`: the request log keeps what was asked and answered, too."""
 
@@ -119,7 +119,7 @@ def read_environment() -> Settings:
         home,
         os.environ.get("PUMICE_HOST", "127.0.0.1"),
         _whole("PUMICE_PORT", 8080, 65535),
-        _whole("PUMICE_LOG_DAYS", LOG_DAYS, 36500),
+        _whole("PUMICE_LOG_DAYS", LOG_DAYS, MOST_LOG_DAYS) if os.environ.get("PUMICE_LOG_DAYS") else None,
         os.environ.get("PUMICE_LOG_BODIES", "") not in ("", "0"),
     )
 

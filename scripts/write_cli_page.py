@@ -29,7 +29,7 @@ These variables are all the settings that there are. They are read when a comman
 | `PUMICE_ENGINE_KEY` | the bearer key that the server behind such a URL asks for |
 | `PUMICE_QUANT` | precision of the weights on llama.cpp: `q8_0` (default), `q4_0`, `f16` or `f32` |
 | `PUMICE_IDLE_SECONDS` | an engine ends when nobody asked it for so long; by default `900`, `0` keeps it |
-| `PUMICE_LOG_DAYS` | how many days the request log keeps a request; by default `30` |
+| `PUMICE_LOG_DAYS` | how many days the request log keeps a request; by default as the console says, or `30` |
 | `PUMICE_LOG_BODIES` | `1`: the request log keeps what was asked and answered, too; by default it does not |
 """
 

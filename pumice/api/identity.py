@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 
 import sqlalchemy
 
@@ -72,9 +73,7 @@ class Identity:
             raise InputError(
                 "The key has no name.", "A key is told from others by its name.", "pumice keys create NAME"
             )
-        for limit, value in (("requests per minute", requests_per_minute), ("tokens per day", tokens_per_day)):
-            if value is not None and value < 1:
-                raise InputError(f"{limit} = {value}; it must be 1 or more.", fix="Leave it out for no limit.")
+        _check_budget(requests_per_minute, tokens_per_day)
         secret, signing_secret = f"sk-pumice-{secrets.token_urlsafe(32)}", secrets.token_urlsafe(30)
         key = Key(
             id=f"key-{secrets.token_hex(4)}",
@@ -95,15 +94,15 @@ class Identity:
 
         Raises `NotFoundError` when no key in force has it, `InputError` when several do.
         """
-        found = [each for each in self._read().keys if key in (each.id, each.name)]
-        if not found:
-            raise NotFoundError(f"There is no key {key!r} in force.", fix="`pumice keys list` shows the keys.")
-        if len(found) > 1:
-            ids = ", ".join(each.id for each in found)
-            raise InputError(f"Several keys are named {key!r}: {ids}.", fix="Revoke by id.")
-        ended = replace(found[0], revoked=datetime.now(UTC))
-        self._write(tables.keys.update().where(tables.keys.c.id == ended.id).values(revoked=ended.revoked))
-        return ended
+        return self._change(key, revoked=datetime.now(UTC))
+
+    def limit(self, key: str, requests_per_minute: int | None, tokens_per_day: int | None) -> Key:
+        """Give a key another budget, None for no limit. What it has used of this day stays used.
+
+        Servers of other processes hear of it within a second. Raises as `revoke` does, and for a limit below 1.
+        """
+        _check_budget(requests_per_minute, tokens_per_day)
+        return self._change(key, requests_per_minute=requests_per_minute, tokens_per_day=tokens_per_day)
 
     async def current(self) -> Valid:
         """The keys in force, as they were at most a second ago.
@@ -139,6 +138,16 @@ class Identity:
         wanted = sqlalchemy.select(tables.keys).order_by(tables.keys.c.created, tables.keys.c.id)
         with self._database.connect() as connection:
             return [Key(**{**row, "role": Role(row["role"])}) for row in connection.execute(wanted).mappings()]
+
+    def _change(self, key: str, **changes: Any) -> Key:
+        found = [each for each in self._read().keys if key in (each.id, each.name)]
+        if not found:
+            raise NotFoundError(f"There is no key {key!r} in force.", fix="`pumice keys list` shows the keys.")
+        if len(found) > 1:
+            ids = ", ".join(each.id for each in found)
+            raise InputError(f"Several keys are named {key!r}: {ids}.", fix="Name it by its id.")
+        self._write(tables.keys.update().where(tables.keys.c.id == found[0].id).values(changes))
+        return replace(found[0], **changes)
 
     def _write(self, statement: sqlalchemy.Executable) -> None:
         with self._database.begin() as connection:
@@ -185,6 +194,12 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host.lower() == "localhost"
+
+
+def _check_budget(requests_per_minute: int | None, tokens_per_day: int | None) -> None:
+    for limit, value in (("requests per minute", requests_per_minute), ("tokens per day", tokens_per_day)):
+        if value is not None and value < 1:
+            raise InputError(f"{limit} = {value}; it must be 1 or more.", fix="Leave it out for no limit.")
 
 
 def _hash(secret: str) -> str:

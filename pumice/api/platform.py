@@ -11,7 +11,6 @@ from typing import TypeVar
 
 import sqlalchemy
 
-from pumice import config
 from pumice.api.background import Part
 from pumice.api.batches import Batches
 from pumice.api.exchange import Exchange
@@ -30,6 +29,7 @@ from pumice.registry.models import Registry
 from pumice.store.documents import Documents
 from pumice.traffic.log import Log
 from pumice.traffic.meter import Meter
+from pumice.traffic.retention import Retention
 
 P = TypeVar("P", bound=Part)
 
@@ -50,6 +50,7 @@ class Platform:
     batches: Batches
     dispatcher: Dispatcher
     log: Log
+    retention: Retention
     meter: Meter
     log_bodies: bool = False
     parts: list[Part] = field(default_factory=list)
@@ -107,11 +108,12 @@ class Platform:
 
 
 def open_platform(
-    home: Home, database: sqlalchemy.Engine, log_days: int = config.LOG_DAYS, log_bodies: bool = False
+    home: Home, database: sqlalchemy.Engine, log_days: int | None = None, log_bodies: bool = False
 ) -> Platform:
     """Open the rooms. Engines start when first asked for; whoever opens a platform runs it, which ends them too."""
     registry, documents, queue = Registry(database, home), Documents(database), Queue(database, home)
     names, metrics, meter = Names(registry, home), Metrics(), Meter(database)
+    retention = Retention(documents, log_days)
     pool = Pool(home.cache, serving=home.serving, favour=True)
     parts: list[Part] = []
 
@@ -131,7 +133,8 @@ def open_platform(
         lanes=Lanes(pool, names, documents),
         batches=Batches(home, documents, metrics, meter, Identity(database, home)),
         dispatcher=Dispatcher(queue, Here(queue), on_end=on_end),
-        log=Log(database, timedelta(days=log_days)),
+        log=Log(database, timedelta(days=retention.days())),
+        retention=retention,
         meter=meter,
         log_bodies=log_bodies,
         parts=parts,

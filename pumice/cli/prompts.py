@@ -106,9 +106,9 @@ def prompts_add(
 ) -> None:
     """Keep a template as the next version of a name; the same text again keeps its version."""
     from pumice import show
-    from pumice.prompting.templates import add
+    from pumice.prompting.templates import add, read
 
-    found, new = add(name, file, documents_of())
+    found, new = add(name, read(file, str(file)), documents_of())
     if as_json:
         show.document(document_of(found))
     else:

@@ -108,19 +108,23 @@ def read(file: Path, name: str) -> Template:
         ) from error
     except UnicodeDecodeError as error:
         raise InputError(f"{file} is not UTF-8.", "A prompt template is text.", "Save it as UTF-8.") from error
+    return parse(text, name)
+
+
+def parse(text: str, name: str) -> Template:
+    """The template that a text is. Raises `InputError` where it could ask nothing."""
     template = Template(name, text, compile_prompt(text, name))
     if template.prompt.variables.isdisjoint(("question", "text")):
         raise _forgetful(name)
     return template
 
 
-def add(name: str, file: Path, documents: Documents) -> tuple[Template, bool]:
-    """Keep a file as the next version of `name`, and whether it is new: a text that is kept already keeps its version.
+def add(name: str, new: Template, documents: Documents) -> tuple[Template, bool]:
+    """Keep it as the next version of `name`, and whether it is new: a text that is kept already keeps its version.
 
-    Raises `InputError` for a name that cannot be used and for a template that could ask nothing.
+    Raises `InputError` for a name that cannot be used.
     """
     _check_name(name)
-    new = read(file, str(file))
     while True:
         versions = [each for each in kept(documents) if _bare(each) == name]
         if same := [each for each in versions if each.text == new.text]:

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Engine, Text, and_, cast, delete, insert, or_, select
+from sqlalchemy import ColumnElement, Engine, Text, and_, cast, delete, func, insert, or_, select
 
 from pumice.records import Request
 from pumice.store.tables import requests
@@ -79,6 +79,12 @@ class Log:
         """How long it keeps a request."""
         return self._retention / timedelta(days=1)
 
+    def keep(self, retention: timedelta) -> None:
+        """Keep requests so long from now on; what is older is deleted at once."""
+        with self._changed:
+            self._retention, self._cleaned = retention, float("-inf")
+            self._changed.notify_all()
+
     def flush(self) -> None:
         """Wait until everything that was added so far is written or dropped."""
         with self._changed:
@@ -136,10 +142,16 @@ class Log:
             row = connection.execute(select(requests).where(requests.c.id == id)).mappings().one_or_none()
         return Request(**row) if row else None
 
+    def older(self, retention: timedelta) -> int:
+        """How many requests would go if they were kept so long."""
+        wanted = select(func.count()).select_from(requests).where(requests.c.at < datetime.now(UTC) - retention)
+        with self._database.connect() as connection:
+            return int(connection.execute(wanted).scalar_one())
+
     def _write(self) -> None:
         """The thread's life: clean up when it is time, gather a batch, write it."""
         while True:
-            if time.monotonic() - self._cleaned >= CLEAN_SECONDS:
+            if self._unclean():
                 self._cleaned = time.monotonic()
                 self._try(self._clean)
             batch = self._gather()
@@ -154,10 +166,13 @@ class Log:
                 self._hurry = self._hurry and self._done < self._added
                 self._changed.notify_all()
 
+    def _unclean(self) -> bool:
+        return time.monotonic() - self._cleaned >= CLEAN_SECONDS
+
     def _gather(self) -> list[tuple[Request, int]]:
         """The next rows; none after a minute without any, or when the log is closed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._closed, CLEAN_SECONDS)
+            self._changed.wait_for(lambda: self._waiting or self._closed or self._unclean(), CLEAN_SECONDS)
             if self._waiting:
                 self._changed.wait_for(
                     lambda: self._hurry or self._closed or len(self._waiting) >= BATCH, GATHER_SECONDS

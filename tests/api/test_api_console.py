@@ -255,6 +255,29 @@ def test_roles_decide_and_no_secret_is_shown(tmp_path_factory: pytest.TempPathFa
         assert str(each.key.signing_secret) not in shown.text
 
 
+def test_a_key_has_the_budget_that_an_admin_gives_it(tmp_path_factory: pytest.TempPathFactory) -> None:
+    keyed = Home(tmp_path_factory.mktemp("budgets"))
+    keys = Identity(open_database(keyed.database), keyed)
+    made = {role: keys.create(f"the {role}", role) for role in Role}
+    with kept(keyed, bodies=False) as url:
+        for role, path in ((Role.TRAIN, "keys/the%20invoke/budget"), (Role.TRAIN, "settings/retention")):
+            headers = {"Authorization": f"Bearer {made[role].secret}"}
+            assert httpx.put(f"{url}/api/{path}", headers=headers, json={}).status_code == 403
+        admin = {"Authorization": f"Bearer {made[Role.ADMIN].secret}"}
+        budget = {"requests_per_minute": 1, "tokens_per_day": None}
+        path = f"{url}/api/keys/{made[Role.INVOKE].key.id}/budget"
+        assert httpx.put(path, headers=admin, json=budget).json()["requests_per_minute"] == 1
+        # A limit that is left out is none that is taken away.
+        assert httpx.put(path, headers=admin, json={"tokens_per_day": 5}).status_code == 400
+        asker = {"Authorization": f"Bearer {made[Role.INVOKE].secret}"}
+        asked = {"model": "nobody", "messages": ASK}
+        statuses = [httpx.post(f"{url}/v1/chat/completions", headers=asker, json=asked).status_code for _ in range(2)]
+        assert statuses == [404, 429]
+        free = {"requests_per_minute": None, "tokens_per_day": None}
+        assert httpx.put(path, headers=admin, json=free).status_code == 200
+        assert httpx.post(f"{url}/v1/chat/completions", headers=asker, json=asked).status_code == 404
+
+
 def test_the_schema_tells_all_of_it(live: Live) -> None:
     schema = httpx.get(f"{live.url}/openapi.json").json()
     paths = {path: schema["paths"][path]["get"] for path in READ}
@@ -271,7 +294,7 @@ def test_the_settings_of_the_log_are_read(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setenv("PUMICE_HOME", str(tmp_path))
     for name in ("PUMICE_LOG_DAYS", "PUMICE_LOG_BODIES"):
         monkeypatch.delenv(name, raising=False)
-    assert (read_environment().log_days, read_environment().log_bodies) == (30, False)
+    assert (read_environment().log_days, read_environment().log_bodies) == (None, False)
     monkeypatch.setenv("PUMICE_LOG_DAYS", "7")
     monkeypatch.setenv("PUMICE_LOG_BODIES", "1")
     assert (read_environment().log_days, read_environment().log_bodies) == (7, True)

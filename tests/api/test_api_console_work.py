@@ -5,18 +5,23 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
 from live_server import register, serving, write_adapter
 
+from pumice.api.exchange import Exchange
+from pumice.api.platform import open_platform
 from pumice.bases import resolve
 from pumice.config import Home
+from pumice.errors import ConflictError
 from pumice.jobs.queue import Queue
 from pumice.records import Base, Event
 from pumice.store.documents import Documents
 from pumice.store.tables import open_database
+from pumice.traffic.log import Log
 from pumice.train.methods import METHODS
 
 ROWS = [{"prompt": f"What colour is stone {at}?", "completion": f"Stone {at} is grey."} for at in range(8)]
@@ -191,6 +196,25 @@ def test_a_mended_answer_and_votes_become_rows_to_train_on(server: httpx.Client)
     assert missing.status_code == 404
 
 
+def test_a_data_set_of_what_fits_a_filter_holds_nothing_else(server: httpx.Client) -> None:
+    for word in ("quartz", "basalt"):
+        asked = {"model": "red", "messages": [{"role": "user", "content": f"Of {word}"}], "max_tokens": 2}
+        assert server.post("/v1/chat/completions", json=asked).status_code == 200
+    vote(server, "tuned", "plain", "left")
+
+    def made(kind: str, **which: Any) -> httpx.Response:
+        return server.post("/api/datasets", json={"kind": kind, "name": "some", **which})
+
+    file = made("instruction", fitting={"contains": "quartz", "model": "red@2", "status": 200}).json()
+    (row,) = (json.loads(line) for line in server.get(f"/v1/files/{file['id']}/content").text.splitlines())
+    assert row["messages"][0]["content"] == "Of quartz"
+    # The vote belongs to no request, and nobody mended one of these.
+    for kind, fitting in (("preference", {"contains": "quartz"}), ("instruction", {"model": "blue@1"})):
+        answer = made(kind, fitting=fitting)
+        assert (answer.status_code, "Nothing here makes a row" in answer.text) == (400, True)
+    assert "give one of the two" in made("instruction", requests=[], fitting={}).text
+
+
 def test_traffic_is_told_as_curves(server: httpx.Client) -> None:
     server.post("/v1/chat/completions", json={"model": "nobody", "messages": [{"role": "user", "content": "?"}]})
     end = time.monotonic() + 30
@@ -205,12 +229,24 @@ def test_traffic_is_told_as_curves(server: httpx.Client) -> None:
 
 
 def test_variants_are_told_with_their_weights(server: httpx.Client, home: Home) -> None:
-    body = {"status": "InService", "variants": {"blue": {"model": "red@2", "weight": 3}}}
-    Documents(open_database(home.database)).add("sagemaker-endpoint", "shop", body)
+    variants = {"blue": {"served": "red@2", "weight": 3}, "green": {"served": None, "weight": 1}}
+    Documents(open_database(home.database)).add(
+        "sagemaker-endpoint", "shop", {"status": "InService", "variants": variants}
+    )
+    shop = {"endpoint": "shop", "status": "InService"}
+    green = {**shop, "variant": "green", "model": "", "weight": 1.0}
     assert server.get("/api/variants").json()["data"] == [
-        {"endpoint": "shop", "status": "InService", "variant": "blue", "model": "red@2", "weight": 3.0}
+        {**shop, "variant": "blue", "model": "red@2", "weight": 3.0},
+        green,
     ]
     assert server.get("/api/models/red@2").json()["endpoints"] == ["shop"]
+    moved = server.put("/api/variants/shop", json={"weights": {"blue": 0.5}}).json()["data"]
+    assert moved == [{**shop, "variant": "blue", "model": "red@2", "weight": 0.5}, green]
+    for weights, told in (({"red": 1}, "none of shop's: blue, green"), ({"blue": -1}, "greater than or equal to 0")):
+        answer = server.put("/api/variants/shop", json={"weights": weights})
+        assert (answer.status_code, told in answer.text) == (400, True)
+    assert "Could not find endpoint 'shed'" in server.put("/api/variants/shed", json={"weights": {}}).text
+    assert server.get("/api/variants").json()["data"] == moved
 
 
 def test_the_first_page_and_the_settings(server: httpx.Client, home: Home) -> None:
@@ -225,6 +261,33 @@ def test_the_first_page_and_the_settings(server: httpx.Client, home: Home) -> No
     assert server.get("/api/session").json() == {"key": None, "role": "admin", "version": settings["version"]}
 
 
+def test_the_log_is_told_how_long_to_keep_a_request(server: httpx.Client, home: Home) -> None:
+    database = open_database(home.database)
+    old = Exchange("req-old", datetime.now(UTC) - timedelta(days=8), operation="chat", model="red@1")
+    log = Log(database, timedelta(days=30))
+    log.add(old.record(200, bodies=False))
+    log.close()
+    route = "/api/settings/retention"
+    assert server.get(route).json() == {"days": 30, "fixed": False, "requests": 0}
+    assert server.get(route, params={"days": 7}).json() == {"days": 30, "fixed": False, "requests": 1}
+    assert server.get("/api/requests/req-old").status_code == 200
+    assert server.put(route, json={"days": 0}).status_code == 400
+    assert server.put(route, json={"days": 7}).json()["days"] == 7
+    end = time.monotonic() + 30
+    while server.get("/api/requests/req-old").status_code == 200:
+        assert time.monotonic() < end, "it was never deleted"
+    assert server.get("/api/settings").json()["log_days"] == 7
+    # A server that is started later knows it, but the environment's word counts.
+    again = open_platform(home, database)
+    assert (again.log.days, again.retention.fixed) == (7, False)
+    again.log.close()
+    said = open_platform(home, database, log_days=60)
+    assert (said.log.days, said.retention.fixed) == (60, True)
+    with pytest.raises(ConflictError, match="PUMICE_LOG_DAYS=60 is set where this server was started"):
+        said.retention.keep(7)
+    said.log.close()
+
+
 def test_a_kept_template_is_filled_in_and_no_file_is_read(server: httpx.Client) -> None:
     found = {each["name"]: each for each in server.get("/api/prompts").json()["data"]}
     assert {"qa", "summarise", "classify", "translate"} <= set(found)
@@ -235,3 +298,26 @@ def test_a_kept_template_is_filled_in_and_no_file_is_read(server: httpx.Client) 
     assert (lacking.status_code, "translate:" in lacking.text) == (400, True)
     for word in ("/etc/passwd.jinja", "nobody"):
         assert server.post("/api/prompts/filled", json={"template": word, "question": "?"}).status_code in (400, 404)
+
+
+def test_a_template_is_written_and_changed(server: httpx.Client) -> None:
+    def keep(text: str, name: str = "stones") -> httpx.Response:
+        return server.post("/api/prompts", json={"name": name, "text": text})
+
+    first = keep("Of {{ kind }}: {{ question }}").json()
+    shown = {"name": "stones@1", "text": "Of {{ kind }}: {{ question }}", "variables": ["kind"]}
+    assert first == {"template": shown, "new": True}
+    assert keep("About {{ question }}").json()["template"]["name"] == "stones@2"
+    assert keep("Of {{ kind }}: {{ question }}").json() == {"template": shown, "new": False}
+    names = [each["name"] for each in server.get("/api/prompts").json()["data"]]
+    assert names[:2] == ["stones@2", "stones@1"]
+    filling = {"template": "stones@1", "question": "Grey?", "variables": {"kind": "pumice"}}
+    assert server.post("/api/prompts/filled", json=filling).json()["user"] == "Of pumice: Grey?"
+    for text, name, status, told in (
+        ("{{ question", "stones", 400, "stones:1: unexpected"),
+        ("Say something.", "stones", 400, "does not write its question"),
+        ("{{ question }}", "qa", 409, "ships with Pumice"),
+        ("{{ question }}", "../x", 400, "name"),
+    ):
+        answer = keep(text, name)
+        assert (answer.status_code, told in answer.text) == (status, True), answer.text

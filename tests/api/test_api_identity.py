@@ -77,6 +77,20 @@ async def test_the_secrets_are_nowhere_in_the_home(identity: Identity, home: Hom
     assert made.secret not in repr(made) and made.signing_secret not in repr(made)
 
 
+async def test_a_key_is_given_another_budget(identity: Identity) -> None:
+    made = identity.create("laptop", Role.INVOKE, requests_per_minute=5)
+    other = identity.create("phone", Role.INVOKE)
+    limited = identity.limit("laptop", None, 100)
+    assert (limited.requests_per_minute, limited.tokens_per_day) == (None, 100)
+    assert identity.list() == [limited, other.key]
+    assert (await identity.current()).bearer(made.secret) == limited
+    with pytest.raises(InputError, match="tokens per day = 0; it must be 1 or more"):
+        identity.limit(made.key.id, None, 0)
+    identity.revoke("laptop")
+    with pytest.raises(NotFoundError, match="no key 'laptop' in force"):
+        identity.limit("laptop", 1, 1)
+
+
 async def test_a_revoked_key_is_nobody(identity: Identity) -> None:
     made = identity.create("laptop", Role.INVOKE)
     assert (await identity.current()).keys

@@ -11,6 +11,7 @@ from pumice.api.console.bundle import HOST, NONCE, STATIC
 
 MOST = 350_000
 """Bytes of all its files together, gzipped."""
+CLASS = re.compile(r"\bm_[0-9a-f]{6,8}\b")
 
 
 def test_the_bundle_is_small(built: Path) -> None:
@@ -35,3 +36,12 @@ def test_the_page_loads_only_what_lies_beside_it(built: Path) -> None:
 def test_the_lock_names_no_host() -> None:
     lock = json.loads((Path(__file__).parents[2] / "web" / "package-lock.json").read_text())
     assert not [name for name, each in lock["packages"].items() if "resolved" in each]
+
+
+def test_every_component_has_its_styles(built: Path) -> None:
+    """`library.css` names the parts of the styles one by one; a component is told by its classes."""
+    scripts, styles = ("".join(path.read_text() for path in STATIC.rglob(f"*.{kind}")) for kind in ("js", "css"))
+    known = set(CLASS.findall((built / "node_modules" / "@mantine" / "core" / "styles.css").read_text()))
+    used = known & set(CLASS.findall(scripts))
+    assert len(used) > 50
+    assert used - set(CLASS.findall(styles)) == set()

@@ -14,7 +14,7 @@ from pumice.cli import app
 from pumice.cli.prompts import Task
 from pumice.config import Home
 from pumice.errors import ConflictError, InputError, NotFoundError
-from pumice.prompting.templates import Shot, add, find, kept, read, shipped, shipped_names
+from pumice.prompting.templates import Shot, add, find, kept, parse, read, shipped, shipped_names
 from pumice.store.documents import Documents
 
 VALUES = {"labels": ["good", "bad"], "target_language": "German"}
@@ -43,26 +43,26 @@ def test_every_task_has_a_template_that_writes_question_shots_and_variables() ->
 
 def test_versions_are_kept_for_ever_and_one_text_is_one_version(database: Engine, tmp_path: Path) -> None:
     documents, file = Documents(database), tmp_path / "short.jinja"
-    first, is_new = add("short", write(file, "{{ question }}"), documents)
+    first, is_new = add("short", read(write(file, "{{ question }}"), "short.jinja"), documents)
     assert (first.name, is_new) == ("short@1", True)
-    second, is_new = add("short", write(file, "Q: {{ question }}"), documents)
+    second, is_new = add("short", read(write(file, "Q: {{ question }}"), "short.jinja"), documents)
     assert (second.name, is_new) == ("short@2", True)
-    again, is_new = add("short", write(file, "{{ question }}"), documents)
+    again, is_new = add("short", read(write(file, "{{ question }}"), "short.jinja"), documents)
     assert (again.name, again.sha256, is_new) == ("short@1", first.sha256, False)
-    other, _ = add("other", write(file, "{{ question }}"), documents)
+    other, _ = add("other", read(write(file, "{{ question }}"), "other.jinja"), documents)
     assert other.name == "other@1"
 
     assert find("short@1", documents).text == "{{ question }}"
     assert find("short", documents).text == find("short@2", documents).text == "Q: {{ question }}"
     for number in range(3, 12):
-        add("short", write(file, f"{number}: {{{{ question }}}}"), documents)
+        add("short", read(write(file, f"{number}: {{{{ question }}}}"), "short.jinja"), documents)
     assert find("short", documents).name == "short@11"
     assert [each.name for each in kept(documents)][:3] == ["other@1", "short@11", "short@10"]
 
 
 def test_a_name_that_is_not_there(database: Engine, tmp_path: Path) -> None:
     documents = Documents(database)
-    add("short", write(tmp_path / "x", "{{ text }}"), documents)
+    add("short", read(write(tmp_path / "x", "{{ text }}"), "short.jinja"), documents)
     for word, sentence in (
         ("shrt", "Near to it: short"),
         ("sumarise", "Near to it: summarise"),
@@ -78,19 +78,19 @@ def test_a_name_that_is_not_there(database: Engine, tmp_path: Path) -> None:
 
 
 def test_names_and_files_that_cannot_be_kept(database: Engine, tmp_path: Path) -> None:
-    documents, good = Documents(database), write(tmp_path / "good", "{{ question }}")
+    documents, good = Documents(database), parse("{{ question }}", "good")
     with pytest.raises(ConflictError, match="qa is the name of a template that ships"):
         add("qa", good, documents)
     for name in ("a@1", "", "../x", "x.jinja"):
         with pytest.raises(InputError, match="cannot be a template's name"):
             add(name, good, documents)
     with pytest.raises(InputError, match="bad:1: unexpected"):
-        add("bad", write(tmp_path / "bad", "{{ question"), documents)
+        parse("{{ question", "bad")
     (tmp_path / "latin").write_bytes("{{ question }} é".encode("latin-1"))
     with pytest.raises(InputError, match="is not UTF-8"):
-        add("latin", tmp_path / "latin", documents)
+        read(tmp_path / "latin", "latin")
     with pytest.raises(InputError, match="forgetful does not write its question"):
-        add("mine", write(tmp_path / "forgetful", "Say something. {{ shots }}"), documents)
+        parse("Say something. {{ shots }}", "forgetful")
     assert kept(documents) == ()
 
 

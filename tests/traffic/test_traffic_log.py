@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -51,6 +52,20 @@ def opened(database: Engine) -> Iterator[Opener]:
     yield opener
     for log in logs:
         log.close()
+
+
+def test_a_shorter_time_deletes_at_once(opened: Opener, database: Engine) -> None:
+    log = opened()
+    for days in (20, 10, 1):
+        log.add(request(days, at=NOW - timedelta(days=days)))
+    log.flush()
+    assert (log.older(timedelta(days=15)), log.older(timedelta(days=5)), log.older(KEPT)) == (1, 2, 0)
+    log.keep(timedelta(days=5))
+    assert log.days == 5
+    end = time.monotonic() + 30
+    while count(database) > 1:
+        assert time.monotonic() < end, "it was never deleted"
+    assert [each.id for each in log.find(10)] == ["req-00001"]
 
 
 def count(database: Engine) -> int:

@@ -54,6 +54,9 @@ export async function signIn(page: Page, path = "/"): Promise<void> {
 
 /** Serious and critical findings of axe on the page as it stands. */
 export async function seriousFindings(page: Page): Promise<string[]> {
+  // What is just being faded in has the contrast of neither state; it begins a frame or two after it is there.
+  await page.evaluate(() => new Promise((resolve) => setTimeout(resolve, 50)));
+  await page.waitForFunction(() => !document.getAnimations().some((each) => each instanceof CSSTransition));
   // The policy lets no script in by the page itself; the debugger's own world is another.
   const session = await page.context().newCDPSession(page);
   const { frameTree } = await session.send("Page.getFrameTree");

@@ -30,7 +30,10 @@ function First() {
   return who.data?.role === "invoke" ? <Navigate to="/playground" replace /> : <Home />;
 }
 
+const CLOSE = { defaultProps: { closeButtonProps: { "aria-label": "Close" } } };
+
 const theme = createTheme({
+  components: { Modal: CLOSE, Drawer: CLOSE },
   primaryColor: "cyan",
   primaryShade: 9,
   autoContrast: true,

@@ -84,8 +84,9 @@ def _overview(platform: Platform, engines: list[tuple[Path, str, Stats]]) -> Ove
         if job.state in (JobState.FAILED, JobState.INTERRUPTED)
     ]
     refused = [
-        Trouble(at=each.at, what=f"{each.operation} of {each.asked or 'no model'}: {each.status}", request=each.id)
+        Trouble(at=each.at, what=f"{each.operation}{asked}: {each.status}", request=each.id)
         for each in curves.failed(platform.database, TROUBLES)
+        for asked in [f" of {each.asked}" if each.asked else ""]
     ]
     return Overview(
         running=shown(JobState.RUNNING),

@@ -10,7 +10,8 @@ from pydantic import BaseModel, Field
 
 from pumice.api.openai.refusals import Refusal
 from pumice.api.platform import Platform
-from pumice.prompting.templates import ENDING, GIVEN, find, kept, shipped
+from pumice.prompting.templates import ENDING, GIVEN, Template, add, find, kept, parse, shipped
+from pumice.train.rules import Name
 
 
 class ShownTemplate(BaseModel):
@@ -28,6 +29,19 @@ class Templates(BaseModel):
     data: list[ShownTemplate]
 
 
+class TemplateRequest(BaseModel):
+    name: Name
+    text: Annotated[str, Field(max_length=100_000)]
+
+
+class KeptTemplate(BaseModel):
+    """The version that holds a text."""
+
+    template: ShownTemplate
+    new: bool
+    """False where an earlier version had this text already."""
+
+
 class FillRequest(BaseModel):
     template: str
     question: Annotated[str, Field(max_length=1_000_000)]
@@ -43,17 +57,15 @@ class Filled(BaseModel):
 
 
 def router(platform: Platform) -> APIRouter:
-    """The two routes."""
+    """The three routes."""
     routes = APIRouter(prefix="/prompts", tags=["prompts"])
 
     def shown() -> Templates:
-        found = [*kept(platform.documents), *shipped()]
-        return Templates(
-            data=[
-                ShownTemplate(name=each.name, text=each.text, variables=sorted(each.prompt.variables - set(GIVEN)))
-                for each in found
-            ]
-        )
+        return Templates(data=[_shown(each) for each in (*kept(platform.documents), *shipped())])
+
+    def keep(asked: TemplateRequest) -> KeptTemplate:
+        found, new = add(asked.name, parse(asked.text, asked.name), platform.documents)
+        return KeptTemplate(template=_shown(found), new=new)
 
     def fill(asked: FillRequest) -> Filled:
         if asked.template.endswith(ENDING):
@@ -66,9 +78,19 @@ def router(platform: Platform) -> APIRouter:
         """Every template: versions by name, the newest first, then those that ship with Pumice."""
         return await asyncio.to_thread(shown)
 
+    @routes.post("")
+    async def keep_prompt(asked: TemplateRequest) -> KeptTemplate:
+        """Keep a text, for ever, as the next version of its name."""
+        return await asyncio.to_thread(keep, asked)
+
     @routes.post("/filled")
     async def fill_prompt(asked: FillRequest) -> Filled:
         """A template with its question and variables filled in, as `pumice prompt` would ask it without shots."""
         return await asyncio.to_thread(fill, asked)
 
     return routes
+
+
+def _shown(template: Template) -> ShownTemplate:
+    variables = sorted(template.prompt.variables - set(GIVEN))
+    return ShownTemplate(name=template.name, text=template.text, variables=variables)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from pumice import __version__
@@ -16,6 +16,7 @@ from pumice.api.console.shown import Row
 from pumice.api.identity import Identity
 from pumice.api.openai.paging import Listed, listed
 from pumice.api.platform import Platform
+from pumice.config import MOST_LOG_DAYS
 from pumice.doctor import Examination, examine
 from pumice.records import Role
 
@@ -44,6 +45,13 @@ class KeyRequest(BaseModel):
     role: Role = Role.INVOKE
     requests_per_minute: Limit = None
     tokens_per_day: Limit = None
+
+
+class Budget(BaseModel):
+    """What a key may ask of models; null for no limit."""
+
+    requests_per_minute: Limit
+    tokens_per_day: Limit
 
 
 class MadeKey(BaseModel):
@@ -85,6 +93,20 @@ class ShownSettings(BaseModel):
     used: list[Used]
 
 
+class RetentionRequest(BaseModel):
+    days: Annotated[int, Field(ge=1, le=MOST_LOG_DAYS)]
+
+
+class ShownRetention(BaseModel):
+    """How long the log keeps a request."""
+
+    days: int
+    fixed: bool
+    """Whether `PUMICE_LOG_DAYS` says it, which then counts."""
+    requests: int
+    """How many the log holds that are older than the days in question."""
+
+
 class Doctor(BaseModel):
     """The machine, what it can do, and what to mend."""
 
@@ -93,8 +115,18 @@ class Doctor(BaseModel):
 
 
 def router(platform: Platform, keys: Identity) -> APIRouter:
-    """The five routes."""
+    """The eight routes."""
     routes = APIRouter(tags=["settings"])
+
+    def retention(days: int | None) -> ShownRetention:
+        kept = platform.retention.days()
+        older = platform.log.older(timedelta(days=kept if days is None else days))
+        return ShownRetention(days=kept, fixed=platform.retention.fixed, requests=older)
+
+    def keep(days: int) -> ShownRetention:
+        platform.retention.keep(days)
+        platform.log.keep(timedelta(days=days))
+        return retention(None)
 
     @routes.get("/keys")
     async def list_keys() -> Listed[ShownKey]:
@@ -115,10 +147,26 @@ def router(platform: Platform, keys: Identity) -> APIRouter:
         """End a key and its sessions."""
         return ShownKey.model_validate(await asyncio.to_thread(keys.revoke, key_id))
 
+    @routes.put("/keys/{key_id}/budget")
+    async def limit_key(key_id: str, budget: Budget) -> ShownKey:
+        """Give a key another budget. What it has used of this day stays used."""
+        limited = await asyncio.to_thread(keys.limit, key_id, budget.requests_per_minute, budget.tokens_per_day)
+        return ShownKey.model_validate(limited)
+
     @routes.get("/settings")
     async def get_settings() -> ShownSettings:
         """How this server is set, and what takes the disk."""
         return await asyncio.to_thread(_settings, platform)
+
+    @routes.get("/settings/retention")
+    async def get_retention(days: Annotated[int | None, Query(ge=1, le=MOST_LOG_DAYS)] = None) -> ShownRetention:
+        """How long the log keeps a request, and how many are older than `days`."""
+        return await asyncio.to_thread(retention, days)
+
+    @routes.put("/settings/retention")
+    async def set_retention(asked: RetentionRequest) -> ShownRetention:
+        """Keep requests so long from now on; the log deletes what is older at once."""
+        return await asyncio.to_thread(keep, asked.days)
 
     @routes.get("/doctor")
     async def doctor() -> Doctor:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import orjson
 from fastapi import APIRouter, Query
 from fastapi import Request as Http
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
+from pumice.api.aws.errors import AwsError
+from pumice.api.aws.sagemaker.endpoints import reweigh
 from pumice.api.aws.sagemaker.kept import kind_of
 from pumice.api.console.shown import Row, who
 from pumice.api.openai.paging import Listed, listed
@@ -68,7 +70,14 @@ class ShownVariant(BaseModel):
     status: str
     variant: str
     model: str
+    """What answers, "" where inference components do."""
     weight: float
+
+
+class Weights(BaseModel):
+    """Weights by variant; the others stay as they are."""
+
+    weights: dict[str, Annotated[float, Field(ge=0, le=1_000_000)]]
 
 
 class Variants(BaseModel):
@@ -94,17 +103,35 @@ class Opinions(BaseModel):
     data: list[ShownOpinion]
 
 
+class Filter(BaseModel):
+    """Which requests of the log: those that fit all of it."""
+
+    model: str | None = None
+    key: str | None = None
+    status: Annotated[int, Field(ge=100, le=599)] | None = None
+    variant: str | None = None
+    contains: str | None = None
+
+
 class DatasetRequest(BaseModel):
     """Rows to train on, out of what was asked and said."""
 
     kind: Rows
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
-    requests: list[str] | None = None
-    """Ids of logged requests; by default the newest ten thousand."""
+    requests: Annotated[list[str], Field(max_length=MOST)] | None = None
+    """Ids of logged requests: these, and no votes."""
+    fitting: Filter | None = None
+    """The newest ten thousand requests that fit, and no votes. With neither: every vote, and the newest of all."""
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if self.requests is not None and self.fitting is not None:
+            raise ValueError("requests names them one by one, and fitting by a filter: give one of the two")
+        return self
 
 
 def router(platform: Platform) -> APIRouter:
-    """The seven routes."""
+    """The eight routes."""
     routes, said = APIRouter(tags=["traffic"]), Feedback(platform.documents)
 
     @routes.get("/requests")
@@ -143,6 +170,15 @@ def router(platform: Platform) -> APIRouter:
         """The variants of every endpoint with their weights."""
         return Variants(data=await asyncio.to_thread(_variants, platform))
 
+    @routes.put("/variants/{endpoint}")
+    async def set_weights(endpoint: str, asked: Weights) -> Variants:
+        """Shift an endpoint's traffic, from the next request on, as SageMaker's UpdateEndpointWeightsAndCapacities."""
+        try:
+            await asyncio.to_thread(reweigh, platform, endpoint, asked.weights)
+        except AwsError as error:
+            raise Refusal(error.status, error.message, "weights") from error
+        return Variants(data=await asyncio.to_thread(_variants, platform))
+
     @routes.get("/feedback")
     async def list_feedback() -> Opinions:
         """What was said of logged answers."""
@@ -166,11 +202,11 @@ def router(platform: Platform) -> APIRouter:
     return routes
 
 
-def _newest(log: Log) -> Iterator[Request]:
-    """The newest requests, a page at a time: their bodies may be large."""
+def _newest(log: Log, fitting: Filter) -> Iterator[Request]:
+    """The newest requests that fit, a page at a time: their bodies may be large."""
     last: str | None = None
     for _ in range(MOST // PAGE):
-        page = log.find(PAGE, last)
+        page = log.find(PAGE, last, **fitting.model_dump())
         yield from page
         if len(page) < PAGE:
             return
@@ -195,7 +231,7 @@ def _variants(platform: Platform) -> list[ShownVariant]:
             endpoint=endpoint.name,
             status=str(endpoint.body.get("status", "")),
             variant=name,
-            model=str(each.get("model", "")),
+            model=each["served"] or "",
             weight=float(each["weight"]),
         )
         for endpoint in platform.documents.list(kind_of("endpoint"))
@@ -205,10 +241,13 @@ def _variants(platform: Platform) -> list[ShownVariant]:
 
 def _dataset(platform: Platform, said: Feedback, asked: DatasetRequest) -> FileObject:
     platform.log.flush()
-    found = _newest(platform.log) if asked.requests is None else _named(platform.log, asked.requests)
+    if asked.requests is None:
+        found = _newest(platform.log, asked.fitting or Filter())
+    else:
+        found = _named(platform.log, asked.requests)
     opinions = said.opinions()
     if asked.kind == "preference":
-        votes = said.votes() if asked.requests is None else ()
+        votes = said.votes() if asked.requests is None and asked.fitting is None else ()
         rows = list(feedback.preferences(votes, found, opinions))
     else:
         rows = list(feedback.instructions(found, opinions))

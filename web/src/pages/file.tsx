@@ -36,7 +36,9 @@ export default function FilePage() {
       about={entry ? `uploaded ${when(entry.created_at)}` : undefined}
       side={
         <Group align="flex-end" gap="xs">
-          <ModelSelect label="Judged for" value={model} set={(chosen) => setQuery({ file, model: chosen }, { replace: true })} />
+          <Box w={260}>
+            <ModelSelect label="Judged for" value={model} set={(chosen) => setQuery({ file, model: chosen }, { replace: true })} />
+          </Box>
           <Button component={Link} to={`/train?${new URLSearchParams({ data: file, model })}`} disabled={!found.data?.ok} data-disabled={!found.data?.ok}>
             Train on it
           </Button>

@@ -10,7 +10,7 @@ import { Page, Part } from "../parts/page";
 import { Failed, Waiting } from "../parts/said";
 import { State } from "../parts/state";
 import { when } from "../parts/words";
-import { Wide } from "../parts/wide";
+import { Rows } from "../parts/rows";
 import { Lineage } from "./lineage";
 import { models } from "../client/queries";
 import { Samples } from "./samples";
@@ -108,30 +108,18 @@ function Scores({ model }: { model: Schemas["ShownModel"] }) {
     <Stack>
       <Part title={`${report.set}: ${report.verdict}`} side={<State is={report.verdict} />}>
         <Text mb="sm">{sentence}</Text>
-        <Wide minWidth={420} label="Scores">
-          <Table>
-            <Table.Thead>
-              <Table.Tr>
-                <Table.Th>Score</Table.Th>
-                <Table.Th ta="right">{columns[0]}</Table.Th>
-                <Table.Th ta="right">{columns[1]}</Table.Th>
-                <Table.Th ta="right">Difference [95 % interval]</Table.Th>
-              </Table.Tr>
-            </Table.Thead>
-            <Table.Tbody>
-              {rows.map(([name, base, tuned, difference]) => (
-                <Table.Tr key={name}>
-                  <Table.Th scope="row" fw={500}>
-                    {name}
-                  </Table.Th>
-                  <Table.Td ta="right">{base}</Table.Td>
-                  <Table.Td ta="right">{tuned}</Table.Td>
-                  <Table.Td ta="right">{difference}</Table.Td>
-                </Table.Tr>
-              ))}
-            </Table.Tbody>
-          </Table>
-        </Wide>
+        <Rows minWidth={420} label="Scores" head={["Score", ...columns, "Difference [95 % interval]"]}>
+          {rows.map(([name, base, tuned, difference]) => (
+            <Table.Tr key={name}>
+              <Table.Th scope="row" fw={500}>
+                {name}
+              </Table.Th>
+              <Table.Td>{base}</Table.Td>
+              <Table.Td>{tuned}</Table.Td>
+              <Table.Td>{difference}</Table.Td>
+            </Table.Tr>
+          ))}
+        </Rows>
       </Part>
       <Part title="Answers">
         <Samples report={report} />

@@ -13,6 +13,7 @@ import { bodyOf, filled, variablesOf } from "./playground";
 import type { Knob, Words } from "./recipe";
 import { Samples } from "./samples";
 import { Estimate } from "./train";
+import { Variants } from "./variants";
 
 const KNOB: Knob = { name: "r", kind: "whole", rule: "a whole number, 1 or more", about: "Rank of the matrices.", default: 16, required: false, choices: [] };
 
@@ -113,4 +114,26 @@ test("a request holds only what was said", () => {
     model: "stones", messages: [{ role: "user", content: "Hi" }], temperature: 0,
     response_format: { type: "json_schema", json_schema: { name: "answer", schema: { type: "object" } } },
   });
+});
+
+const SHOP = { endpoint: "shop", status: "InService", variant: "blue", model: "stones@1", weight: 3 };
+
+test("a variant's share follows its weight while one types, and what is no weight is not sent", async () => {
+  const sent: unknown[] = [];
+  vi.stubGlobal("fetch", async (request: Request) => {
+    if (request.method === "PUT") sent.push(await request.json());
+    return Response.json({ data: [{ ...SHOP, weight: sent.length ? 1 : 3 }, { ...SHOP, variant: "green", model: "", weight: 1 }] });
+  });
+  draw(<Variants />);
+  const blue = await screen.findByLabelText("Weight of blue");
+  const shift = screen.getByRole("button", { name: "Shift the traffic" });
+  expect(screen.getByText("75 %")).toBeTruthy();
+  expect(shift.hasAttribute("disabled")).toBe(true);
+  await userEvent.clear(blue);
+  expect(screen.getByRole("alert").textContent).toContain("A weight is a number from 0");
+  expect(shift.hasAttribute("disabled")).toBe(true);
+  await userEvent.type(blue, "1");
+  expect(screen.getAllByText("50 %")).toHaveLength(2);
+  await userEvent.click(shift);
+  expect(sent).toEqual([{ weights: { blue: 1, green: 1 } }]);
 });

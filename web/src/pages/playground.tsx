@@ -1,11 +1,9 @@
 import { Accordion, Alert, Button, Group, Paper, Select, SimpleGrid, Stack, Tabs, Text, TextInput, Textarea } from "@mantine/core";
-import { useMutation, useQuery } from "@tanstack/react-query";
+import { useMutation } from "@tanstack/react-query";
 import { useRef, useState } from "react";
 import { useSearchParams } from "react-router";
 
-import { type Schemas, ask, client } from "../client";
 import { type Answer, type Body, type Turn, chat } from "../client/chat";
-import { prompts } from "../client/queries";
 import { host } from "../host";
 import { Copied } from "../parts/copy";
 import { Page, Part } from "../parts/page";
@@ -14,6 +12,7 @@ import { count, duration } from "../parts/words";
 import { NameSelect } from "./names";
 import { EMPTY } from "./recipe";
 import { useSlow } from "./slow";
+import { Template } from "./template";
 
 /** Characters that are more than the window of any base here. */
 const LARGE = 1_000_000;
@@ -257,47 +256,6 @@ function Rating({ request, rate }: { request: string; rate: (request: string, go
       <Failed error={say.error} />
     </>
   );
-}
-
-/** Puts a kept template around what stands in the prompt. */
-function Template({ question, use }: { question: string; use: (made: Schemas["Filled"]) => void }) {
-  const kept = useQuery(prompts);
-  const [name, setName] = useState<string | null>(null);
-  const [values, setValues] = useState<Record<string, string>>({});
-  const chosen = kept.data?.data.find((each) => each.name === name);
-  const fill = useMutation({
-    mutationFn: () => {
-      // What a template walks through is a list.
-      const variables = Object.fromEntries((chosen?.variables ?? []).map((each) => [each, listed(values[each] ?? "")]));
-      return ask(client.POST("/api/prompts/filled", { body: { template: name ?? "", question, variables } }));
-    },
-    onSuccess: use,
-  });
-  // A key that may only ask sees no templates, and needs no word on it.
-  if (kept.error || !kept.data) return null;
-  return (
-    <Stack gap="xs">
-      <Group align="flex-end" gap="xs">
-        <Select label="Template" placeholder="none" data={kept.data.data.map((each) => each.name)} value={name} onChange={setName} clearable searchable style={{ flex: 1 }} />
-        <Button variant="default" disabled={!chosen || !question.trim()} loading={fill.isPending} onClick={() => fill.mutate()}>
-          Put it around the prompt
-        </Button>
-      </Group>
-      {chosen && chosen.variables.length > 0 && (
-        <SimpleGrid cols={2}>
-          {chosen.variables.map((each) => (
-            <TextInput key={each} label={each} placeholder="one, or [several, of, them]" value={values[each] ?? ""} onChange={(event) => setValues({ ...values, [each]: event.currentTarget.value })} />
-          ))}
-        </SimpleGrid>
-      )}
-      <Failed error={fill.error} />
-    </Stack>
-  );
-}
-
-function listed(word: string): string | string[] {
-  const inside = /^\s*\[(.*)\]\s*$/.exec(word)?.[1];
-  return inside === undefined ? word : inside.split(",").map((each) => each.trim()).filter(Boolean);
 }
 
 function textOf(answer: Answer): string {

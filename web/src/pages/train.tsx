@@ -1,4 +1,4 @@
-import { Accordion, Alert, Anchor, Button, Checkbox, Divider, Grid, Group, Select, SimpleGrid, Stack, Table, Text, TextInput } from "@mantine/core";
+import { Accordion, Alert, Anchor, Button, Checkbox, Divider, Grid, Group, Select, SimpleGrid, Stack, Table, Text, TextInput, VisuallyHidden } from "@mantine/core";
 import { useDebouncedValue } from "@mantine/hooks";
 import { keepPreviousData, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useMemo, useState } from "react";
@@ -299,9 +299,7 @@ function Jobs() {
           minWidth={560}
           label="Jobs"
           head={[
-            <span key="choose" className="mantine-visually-hidden">
-              Choose
-            </span>,
+            <VisuallyHidden key="choose">Choose</VisuallyHidden>,
             "Job",
             "State",
             "Made",

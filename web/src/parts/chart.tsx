@@ -99,7 +99,7 @@ export function Chart({ title, x, lines, time = false, height = 200, format = pl
           {title}
         </Text>
         {said.map((each, at) => (
-          <Text key={each.label} component="span" size="xs" c="dimmed" mr="md">
+          <Text key={each.label} component="span" display="inline-block" size="xs" c="dimmed" mr="md">
             <Box
               component="span"
               display="inline-block"

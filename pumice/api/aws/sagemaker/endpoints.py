@@ -7,6 +7,7 @@ that it had before.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 from pumice.api.aws.errors import AwsError
@@ -56,17 +57,21 @@ async def update_endpoint(call: Call, request: dict[str, Any]) -> dict[str, Any]
 @SAGEMAKER.operation
 def update_endpoint_weights_and_capacities(call: Call, request: dict[str, Any]) -> dict[str, Any]:
     """Shift traffic between variants, from the next request on."""
-    found = _ready(call.platform, request["EndpointName"])
+    wanted = {each["VariantName"]: each.get("DesiredWeight") for each in request["DesiredWeightsAndCapacities"]}
+    return {"EndpointArn": kept.arn_of(WORD, reweigh(call.platform, request["EndpointName"], wanted).name)}
+
+
+def reweigh(platform: Platform, endpoint: str, weights: Mapping[str, float | None]) -> Document:
+    """Give variants of an endpoint other weights; None leaves one as it is. Raises `AwsError`."""
+    found = _ready(platform, endpoint)
     variants = {name: dict(each) for name, each in found.body["variants"].items()}
-    for wanted in request["DesiredWeightsAndCapacities"]:
-        name = wanted["VariantName"]
+    for name, weight in weights.items():
         if name not in variants:
             known = ", ".join(variants)
             raise AwsError("ValidationException", f"VariantName {name!r} is none of {found.name}'s: {known}.")
-        if "DesiredWeight" in wanted:
-            variants[name]["weight"] = wanted["DesiredWeight"]
-    call.platform.documents.change(found.kind, found.name, variants=variants)
-    return {"EndpointArn": kept.arn_of(WORD, found.name)}
+        if weight is not None:
+            variants[name]["weight"] = weight
+    return platform.documents.change(found.kind, found.name, variants=variants)
 
 
 @SAGEMAKER.operation
