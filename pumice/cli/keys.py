@@ -12,7 +12,13 @@ from pumice.records import Role
 if TYPE_CHECKING:
     from pumice.api.identity import NewKey
 
-app = typer.Typer(help="API keys: create, list, revoke.", no_args_is_help=True)
+app = typer.Typer(help="API keys: create, list, limit, revoke.", no_args_is_help=True)
+
+
+Requests = Annotated[int | None, typer.Option(min=1, help="To models; left out, there is no limit.")]
+Tokens = Annotated[
+    int | None, typer.Option(min=1, help="Prompt and answer together, by UTC day; left out, there is no limit.")
+]
 
 
 @app.command("create")
@@ -21,12 +27,8 @@ def keys_create(
     role: Annotated[
         Role, typer.Option(help="invoke: ask models; train: jobs, files and models too; admin: keys and settings too.")
     ] = Role.INVOKE,
-    requests_per_minute: Annotated[
-        int | None, typer.Option(min=1, help="To models; by default there is no limit.")
-    ] = None,
-    tokens_per_day: Annotated[
-        int | None, typer.Option(min=1, help="Prompt and answer together, by UTC day; by default there is no limit.")
-    ] = None,
+    requests_per_minute: Requests = None,
+    tokens_per_day: Tokens = None,
     format: Annotated[Literal["env", "json", "text"], typer.Option(help="What to print on stdout.")] = "env",
 ) -> None:
     """Make an API key, for both wires; its secrets are shown once."""
@@ -66,6 +68,21 @@ def keys_list(as_json: Json = False) -> None:
         show.document([show.key_document(key) for key in keys])
     else:
         show.keys(keys)
+
+
+@app.command("limit")
+def keys_limit(
+    key: Annotated[str, typer.Argument(help="Its id or name.")],
+    requests_per_minute: Requests = None,
+    tokens_per_day: Tokens = None,
+) -> None:
+    """Give a key another budget in place of the one it has. What it has used of this day stays used."""
+    from pumice import show
+
+    limited = open_identity().limit(key, requests_per_minute, tokens_per_day)
+    limits = (limited.requests_per_minute, "requests a minute"), (limited.tokens_per_day, "tokens a day")
+    words = " and ".join(f"{count:,} {what}" for count, what in limits if count) or "as much as it wants"
+    show.say(f"Key {limited.id} ({limited.name}) may ask {words}.")
 
 
 @app.command("revoke")

@@ -381,3 +381,10 @@ def test_one_variant_has_nothing_to_compare() -> None:
     facts = Facts("sad", "000000000000", "us-east-1", "real-time", "", "", two().variants[:1])
     with pytest.raises(ConflictError, match="nothing to compare"):
         ab.check_two(facts)
+
+
+def test_a_model_that_no_gpu_holds_alone_lies_over_all_of_them() -> None:
+    four = next(each for each in prices.MACHINES if each.processes == 4)
+    assert plan.over_gpus("vllm", four, 40.0) == {"SM_VLLM_TENSOR_PARALLEL_SIZE": "4"}
+    alone = [("vllm", four, 16.0), ("pumice", four, 40.0), ("vllm", None, 4.0), ("vllm", prices.MACHINES[4], 20.0)]
+    assert all(plan.over_gpus(*each) == {} for each in alone)  # type: ignore[arg-type]

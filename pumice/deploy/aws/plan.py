@@ -152,7 +152,8 @@ def make(wanted: Wanted, account: Account, registry: Registry, home: Home) -> Pl
             image=image,
             variants=(),
             environment=images.ENVIRONMENT[engine]
-            | (images.lora(max(map(artifacts.rank, versions))) if versions else {}),
+            | (images.lora(max(map(artifacts.rank, versions))) if versions else {})
+            | over_gpus(engine, machine, needs),
             code=key,
             memory=next((each for each in MEMORIES if each / 1024 >= needs), MEMORIES[-1]),
             email=wanted.email,
@@ -174,6 +175,13 @@ def make(wanted: Wanted, account: Account, registry: Registry, home: Home) -> Pl
     now = datetime.now(UTC).isoformat(timespec="seconds")
     priced = prices.READ_ON.isoformat()
     return Plan(facts, engine, account.profile, now, resources, tuple(found), needs, has, priced, before)
+
+
+def over_gpus(engine: images.Engine, machine: prices.Machine | None, needs: float) -> dict[str, str]:
+    """What the image is told of a model that needs more gigabytes than one of the machine's GPUs has."""
+    if engine != "vllm" or machine is None or needs <= machine.memory / machine.processes:
+        return {}
+    return images.split(machine.processes)
 
 
 def check_count(names: list[str]) -> None:

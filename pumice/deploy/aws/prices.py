@@ -31,7 +31,7 @@ class Machine:
     price: float
     """US dollars an hour."""
     processes: int = 1
-    """That train on it: one a GPU, each with its part of the memory."""
+    """That train on it: one a GPU, each with its part of the memory. So many GPUs share a model that needs them."""
 
 
 MACHINES = (

@@ -78,6 +78,11 @@ def lora(rank: int) -> dict[str, str]:
     }
 
 
+def split(gpus: int) -> dict[str, str]:
+    """What vLLM is told so that a model which no GPU holds alone lies over all of them."""
+    return {"SM_VLLM_TENSOR_PARALLEL_SIZE": str(gpus)}
+
+
 def serving(engine: Engine, region: str, given: str | None) -> str:
     """The image that answers; `given` comes first. Raises `InputError` where there is none."""
     if given:
