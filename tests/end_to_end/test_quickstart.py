@@ -47,7 +47,7 @@ def test_the_story_tells_every_step(quickstart: object) -> None:
     story = quickstart.story  # type: ignore[attr-defined]
     for words in ("Check the data", "Train", "Evaluate base against tuned", "Register", "Try next", "pumice serve"):
         assert words in story
-    assert re.search(r"step \d+/\d+ +loss \d+\.\d+ +\d+ tokens/s +\d+:\d\d left", story)
+    assert re.search(r"step \d+/\d+ +loss \d+\.\d+ +\(unseen rows \d+\.\d+\) +\d+ tokens/s +\d+:\d\d left", story)
     assert re.search(r"[\d,]+ of [\d,]+ tokens in \d+ rows are trained on", story)
 
 

@@ -84,6 +84,8 @@ def test_a_training_multiplies_so_and_its_attention_does_not(
         if event.kind == "step":
             words["step"].add(kernels.PRECISION.fp32_precision)
 
+    # As on a processor without matrix units.
+    monkeypatch.setattr(kernels, "keeps_fp32", lambda: True)
     monkeypatch.setattr(segments, "weights", attend)
     train(recipe, tiny, rows, tmp_path, tell, lambda: False)
     plain = {"step": {kernels.PRECISION.fp32_precision}, "attention": set()}
