@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 from pumice.config import Home
@@ -61,7 +62,9 @@ def kill_at(queue: Queue, step: int) -> str:
 
 def test_a_stop_keeps_a_checkpoint(environment: dict[str, str], home: Home, recipe: Path) -> None:
     command = [sys.executable, "-m", "pumice", "train", str(recipe), "--name", "stopped"]
-    started = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    # What is started in the background of a shell, tests among it, inherits that ctrl-C is ignored.
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    started = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=heard)
     queue = Queue(open_database(home.database), home)
     while not (found := [job for job in queue.list() if job.pid]) or not any(
         event.kind == "step" for event in queue.read_events(found[0].id)[0]
