@@ -251,7 +251,6 @@ def aws_ab(
 @aws.command("train")
 def aws_train(
     source: Source,
-    name: Annotated[str | None, typer.Option(help="Of model and deployment; by default that of the data.")] = None,
     profile: Profile = None,
     region: Region = None,
     instance: Annotated[str, typer.Option(help="SageMaker's machine.")] = "ml.g5.xlarge",
@@ -262,7 +261,6 @@ def aws_train(
         str | None, typer.Option(help="ARN of a base in SageMaker's hub: AWS trains it with its own loop.")
     ] = None,
     setting: Setting = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write the plan there and start nothing; apply starts it.")] = None,
 ) -> None:
     """Train a recipe on SageMaker and register what comes back: the plan first, then a question.
@@ -275,7 +273,7 @@ def aws_train(
     from pumice.deploy.aws import prices, training, training_plan
 
     registry, home = open_registry()
-    recipe = recipe_of(source, overrides_of(name, None, setting))
+    recipe = recipe_of(source, overrides_of(None, None, setting))
     options = training.options(prices.find(instance, prices.machines(home.root)), instances, spot, fsx, serverless)
     deployment = show_deploy.name_for(recipe.name or Path(recipe.data).stem)
     made = training_plan.make(recipe, deployment, options, account, registry, home)
@@ -284,8 +282,7 @@ def aws_train(
         plans.save(made, out)
         show_deploy.unchanged(out)
         return
-    if not yes:
-        typer.confirm("Train there?", abort=True, err=True)
+    typer.confirm("Train there?", abort=True, err=True)
     show_deploy.trained(training_plan.start(made, account, registry, home, show.say))
 
 
@@ -318,8 +315,8 @@ def aws_smoke(
 ) -> None:
     """Prove on a real account what no test can: make a plan true, ask through every door, take it away."""
     need_boto3()
-    from pumice import show
-    from pumice.deploy.aws import apply, deployments, smoke
+    from pumice import show, show_deploy
+    from pumice.deploy.aws import apply, deployments, prices, smoke, training, training_plan
     from pumice.deploy.aws import plan as plans
     from pumice.deploy.aws.ab import check_shape
 
@@ -342,7 +339,14 @@ def aws_smoke(
             smoke.imported(facts, account, show.say)
         if train:
             names.append(f"{facts.name[:14]}-smoke")
-            aws_train(str(train), names[-1], found.profile, facts.region, facts.instance, yes=True)
+            registry, home = open_registry()
+            machine = prices.find(facts.instance, prices.machines(home.root))
+            options, recipe = (
+                training.options(machine, 1, False, None, None),
+                recipe_of(str(train), {"name": names[-1]}),
+            )
+            there = training_plan.make(recipe, names[-1], options, account, registry, home)
+            show_deploy.trained(training_plan.start(there, account, registry, home, show.say))
     finally:
         # A training that was refused at once has left nothing to destroy.
         for name in names:

@@ -197,12 +197,13 @@ def run(*words: str) -> str:
 
 def test_train_there_and_have_it_here(models: Registry, tiny: Base, account: Cloud, tmp_path: Path) -> None:
     settings = [f"--set={key}={value}" for key, value in {"epochs": 1, "batch_size": 6, "model": tiny.folder}.items()]
-    words = ["deploy", "aws", "train", str(DATA), "--name", "there", "--instance", "ml.m5.xlarge", *settings]
+    words = ["deploy", "aws", "train", str(DATA), "--set=name=there", "--instance", "ml.m5.xlarge", *settings]
     plan = str(tmp_path / "plan.json")
     run(*words, "--out", plan)
     assert "there@1 is registered" in run("deploy", "aws", "apply", plan)
     # The same job: asked for again, it is followed to the end that it has had.
-    assert "there@2 is registered" in run(*words, "--yes")
+    again = CliRunner().invoke(app, words, input="y\n", catch_exceptions=False)
+    assert "Train there?" in again.output and "there@2 is registered" in again.output
     job = next(iter(account.double.sagemaker.records["training-job"].values()))
     assert job["TrainingJobStatus"] == "Completed" and job["FinalMetricDataList"]
     assert models.find("there@1").adapter
@@ -220,7 +221,7 @@ def test_a_plan_says_what_a_training_costs_before_it_starts(
     jobs = account.double.sagemaker.records["training-job"]
     before = set(jobs)
     settings = [f"--set={key}={value}" for key, value in {"batch_size": 6, "model": tiny.folder}.items()]
-    words = ["deploy", "aws", "train", str(rows), "--name", "later", "--instance", "ml.m5.xlarge", *settings]
+    words = ["deploy", "aws", "train", str(rows), "--set=name=later", "--instance", "ml.m5.xlarge", *settings]
     told = run(*words, "--instances", "3", "--out", "plan.json")
     assert "$0.690 an hour" in told and "3 x ml.m5.xlarge" in told and "needs 3, the account has 4" in told
     assert "pumice deploy aws apply plan.json" in told and set(jobs) == before

@@ -113,14 +113,17 @@ class Plan:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """The plan that `to_json` made."""
-        return cls(
-            **{
-                **values,
-                "facts": Facts.from_json(values["facts"]),
-                "resources": tuple(Resource(**each) for each in values["resources"]),
-                "quotas": tuple(Quota(**each) for each in values["quotas"]),
-            }
-        )
+        return cls(**restored(values))
+
+
+def restored(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a plan of either kind, with what both are made of as it was."""
+    return {
+        **values,
+        "facts": Facts.from_json(values["facts"]),
+        "resources": tuple(Resource(**each) for each in values["resources"]),
+        "quotas": tuple(Quota(**each) for each in values["quotas"]),
+    }
 
 
 def make(wanted: Wanted, account: Account, registry: Registry, home: Home) -> Plan:

@@ -65,15 +65,7 @@ class TrainingPlan:
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """The plan that `to_json` made."""
         options = {**values["options"], **{key: tuple(values["options"][key]) for key in ("subnets", "groups")}}
-        return cls(
-            **{
-                **values,
-                "facts": Facts.from_json(values["facts"]),
-                "options": Options(**options),
-                "resources": tuple(Resource(**each) for each in values["resources"]),
-                "quotas": tuple(Quota(**each) for each in values["quotas"]),
-            }
-        )
+        return cls(**{**plan.restored(values), "options": Options(**options)})
 
 
 def make(recipe: Recipe, name: str, options: Options, account: Account, registry: Registry, home: Home) -> TrainingPlan:
